@@ -1,0 +1,1 @@
+//! How a caller gets a token.

@@ -1,0 +1,77 @@
+//! `auth:` the embedded auth service: what it issues, to whom, and how passwords are kept.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use secrecy::SecretString;
+
+use crate::units::{ByteSize, Rate};
+
+#[derive(Clone)]
+pub struct Auth {
+    /// The `iss` of every token, byte for byte.
+    pub issuer: String,
+    pub signing: Signing,
+    pub access_token_lifetime: Duration,
+    pub registration: Registration,
+    /// For sign-ins that name no resource. One of `resources`.
+    pub default_resource: Option<String>,
+    pub password: PasswordRules,
+    pub throttle: Throttle,
+    pub resources: BTreeMap<String, Resource>,
+    /// Roles written in the file; they cannot be changed at run time.
+    pub roles: BTreeMap<String, RoleScopes>,
+    /// What a new user gets. One of `roles`.
+    pub default_role: Option<String>,
+}
+
+#[derive(Clone)]
+pub enum Signing {
+    Es256,
+    EdDsa,
+    Rs256,
+    /// At least 32 bytes; every verifier can sign, so for a single process only.
+    Hs256 { secret: SecretString },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    Open,
+    Admin,
+}
+
+#[derive(Clone, Debug)]
+pub struct PasswordRules {
+    pub min_length: usize,
+    pub hash: HashCost,
+    /// All hashing together may hold this much memory at once.
+    pub hashing_memory: ByteSize,
+}
+
+/// Argon2id parameters of new hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashCost {
+    pub memory: ByteSize,
+    pub iterations: u32,
+    pub parallelism: u32,
+}
+
+/// How many failed sign-ins an address and an account may cause.
+#[derive(Clone, Copy, Debug)]
+pub struct Throttle {
+    pub address: Rate,
+    pub account: Rate,
+}
+
+#[derive(Clone, Debug)]
+pub struct Resource {
+    pub scopes: Vec<String>,
+    /// Shortens the access token of this resource.
+    pub max_token_lifetime: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoleScopes {
+    /// `"*"`: every scope of every resource, `portcullis` included.
+    All,
+    These(Vec<String>),
+}

@@ -1,0 +1,38 @@
+//! What the operator may say: `gateway.yaml` into values that are already valid.
+//!
+//! Start with [`load`], which reports every mistake at once with its place in the file; then read the sections in the
+//! order of the file.
+//!
+//! Invariant: after [`load`] no value can be wrong. Names between sections are resolved into references that exist,
+//! secrets are read through the closure handed in, and nothing downstream parses text again.
+
+pub mod auth;
+pub mod issuers;
+pub mod limits;
+pub mod routes;
+pub mod server;
+pub mod storage;
+pub mod units;
+pub mod upstreams;
+
+use std::sync::Arc;
+
+pub struct Config {
+    pub server: server::Server,
+    pub storage: storage::Storage,
+    /// Absent: only tokens of other issuers are accepted, and `builtin:auth` cannot be routed to.
+    pub auth: Option<auth::Auth>,
+    pub issuers: Vec<issuers::Issuer>,
+    pub upstreams: Vec<Arc<upstreams::Upstream>>,
+    pub rate_limits: Vec<Arc<limits::RateLimit>>,
+    pub routes: Vec<routes::Route>,
+    /// Whether `audit` is written at all. With neither `auth` nor `audit` no database is opened.
+    pub audit: bool,
+}
+
+impl Config {
+    /// Whether anything must be kept: a read-only sidecar opens no database.
+    pub fn needs_database(&self) -> bool {
+        self.auth.is_some() || self.audit
+    }
+}

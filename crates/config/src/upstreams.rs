@@ -1,0 +1,67 @@
+//! `upstreams:` the named groups of endpoints behind the gateway, and what it expects of them.
+
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    pub name: String,
+    /// At least one.
+    pub endpoints: Vec<Endpoint>,
+    pub balance: Balance,
+    pub timeouts: UpstreamTimeouts,
+    /// How often one request may be tried, 1 to 5. Only a connection that could not be made is tried again.
+    pub attempts: u32,
+    pub circuit_breaker: CircuitBreaker,
+    /// Requests at the same time; more are refused as overloaded.
+    pub max_in_flight: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    Address(SocketAddr),
+    /// A DNS name, resolved in the background.
+    Name { host: String, port: u16 },
+    Unix(PathBuf),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    LeastRequests,
+    RoundRobin,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamTimeouts {
+    pub connect: Duration,
+    /// The whole request, where the route says nothing else.
+    pub request: Duration,
+    /// Of a pooled connection. Keep it below the upstream's own keep-alive.
+    pub idle: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct CircuitBreaker {
+    pub consecutive_failures: NonZeroU32,
+    pub failure_rate: Option<FailureRate>,
+    pub slow_calls: Option<SlowCalls>,
+    /// The first opening lasts exactly this long.
+    pub open_for: Duration,
+    pub half_open_requests: NonZeroU32,
+    /// Successful probes that close it again.
+    pub close_after: NonZeroU32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct FailureRate {
+    /// 1 to 100.
+    pub percent: u8,
+    pub window: Duration,
+    pub minimum_requests: NonZeroU32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct SlowCalls {
+    pub slower_than: Duration,
+    /// 1 to 100; measured over the window and minimum of `failure_rate`, or 10s and 20 without it.
+    pub percent: u8,
+}

@@ -1,0 +1,1 @@
+//! How Pingora carries it out.
