@@ -1,0 +1,59 @@
+//! Waiting for something to become true, with a deadline. Tests wait through here and never sleep for a fixed time.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::bail;
+
+/// Long enough for a loaded machine with two cores; a healthy run never gets near it.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Asks again and again until `attempt` has an answer, or fails naming `what` did not come.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a deadline of a test is a matter of the real clock"
+)]
+pub fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut attempt: impl FnMut() -> Option<T>,
+) -> anyhow::Result<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(answer) = attempt() {
+            return Ok(answer);
+        }
+        if Instant::now() >= deadline {
+            bail!("{what} did not come within {limit:?}");
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_never_comes_ends_at_the_deadline() {
+        let outcome = until("a miracle", Duration::from_millis(30), || None::<()>);
+        assert_eq!(
+            outcome.unwrap_err().to_string(),
+            "a miracle did not come within 30ms"
+        );
+    }
+
+    #[test]
+    fn the_first_answer_is_taken() {
+        let mut asked = 0;
+        let answer = until("the third time", PATIENCE, || {
+            asked += 1;
+            (asked == 3).then_some(asked)
+        });
+        assert_eq!(answer.unwrap(), 3);
+    }
+}
