@@ -1,1 +1,14 @@
 //! What the gateway decides.
+//!
+//! Each module is one question of admission, answered from plain values: is this request clean ([`hygiene`]), whose is
+//! it ([`client_address`]), where does it go ([`routing`], [`forwarding`]), may this principal ([`access`]), may it so
+//! often ([`limits`]), is the upstream fit to answer ([`breaker`]). Every no is a [`rejection::Rejection`].
+//!
+//! Invariant: nothing here does I/O, reads a clock or makes randomness; all three are arguments.
+
+pub mod breaker;
+pub mod clock;
+pub mod limits;
+pub mod problem;
+pub mod rate_headers;
+pub mod rejection;
