@@ -1,0 +1,48 @@
+# Every command of the repository. What is missing on the machine is installed, or named, first: scripts/tools.
+# ARGS goes to the program at the end of a command: make demo ARGS='--port 8081', make test ARGS='-p portcullis-policy'.
+
+export PATH := $(PATH):$(HOME)/.cargo/bin
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PORTCULLIS := $(TARGET)/release/portcullis
+CONFIG ?= gateway.yaml
+
+.PHONY: build demo run check test lint bench bench-proxy cover docs
+
+build: ## the release binary: target/release/portcullis
+	@scripts/tools build
+	cargo build --release --locked --package portcullis
+
+demo: build ## the gateway on 8080 with three sample backends and two users, nothing kept
+	$(PORTCULLIS) demo $(ARGS)
+
+run: build ## the gateway with CONFIG
+	$(PORTCULLIS) run --config $(CONFIG) $(ARGS)
+
+check: build ## every mistake in CONFIG, with file, line and column
+	$(PORTCULLIS) check --config $(CONFIG) $(ARGS)
+
+test: ## the whole suite, a real PostgreSQL and Redis included
+	@scripts/tools build test
+	cargo test --workspace --locked $(ARGS)
+
+lint: ## formatting, clippy without a warning, licences and the arrows between the rooms
+	@scripts/tools build lint
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	scripts/deny
+
+bench: ## admission alone, and a cold token
+	@scripts/tools build
+	cargo bench --locked --package portcullis-benches $(ARGS)
+
+bench-proxy: ## CPU time per request against a bare Pingora proxy, side by side
+	@scripts/tools build
+	cargo run --release --locked --package portcullis-benches --bin bench-proxy -- $(ARGS)
+
+cover: ## what the tests reach: target/llvm-cov/html
+	@scripts/tools build test cover
+	cargo llvm-cov --workspace --locked --html $(ARGS)
+
+docs: ## the rooms' own documentation, links checked
+	@scripts/tools build
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
