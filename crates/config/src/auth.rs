@@ -30,7 +30,9 @@ pub enum Signing {
     EdDsa,
     Rs256,
     /// At least 32 bytes; every verifier can sign, so for a single process only.
-    Hs256 { secret: SecretString },
+    Hs256 {
+        secret: SecretString,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,3 +77,17 @@ pub enum RoleScopes {
     All,
     These(Vec<String>),
 }
+
+/// The resource of the gateway's own administration: always there, never declared.
+pub const PORTCULLIS_RESOURCE: &str = "portcullis";
+
+pub const PORTCULLIS_SCOPES: [&str; 8] = [
+    "users:read",
+    "users:write",
+    "roles:write",
+    "sessions:revoke",
+    "clients:write",
+    "breakers:write",
+    "keys:rotate",
+    "audit:read",
+];

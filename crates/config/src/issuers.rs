@@ -62,3 +62,6 @@ pub enum TokenType {
     /// The field is absent.
     Absent,
 }
+
+/// What a route calls our own auth service in its list of issuers; no entry of `issuers` may bear the name.
+pub const LOCAL: &str = "local";

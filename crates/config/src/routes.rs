@@ -108,3 +108,60 @@ pub struct IdentityHeaders {
     /// Whether the token itself travels on.
     pub token: bool,
 }
+
+impl PathPattern {
+    /// Invariant: a literal segment stands as the gateway's one canonical form of a path has it, so that comparing bytes
+    /// is enough. A trailing slash is an empty last segment; `/` alone is a single empty one, and `/**` has none.
+    ///
+    /// The complaint goes on from the text: "`x/y` is not a path: …".
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let Some(path) = text.strip_prefix('/') else {
+            return Err("is not a path: begin it with `/`".to_owned());
+        };
+        let mut segments: Vec<&str> = path.split('/').collect();
+        let subtree = segments.last() == Some(&"**");
+        if subtree {
+            segments.pop();
+        }
+        let last = segments.len().saturating_sub(usize::from(!subtree));
+        let parsed = segments
+            .iter()
+            .enumerate()
+            .map(|(index, segment)| match *segment {
+                "" if index < last || subtree => {
+                    Err("has an empty segment: write single slashes".to_owned())
+                }
+                segment => Segment::parse(segment),
+            });
+        Ok(Self {
+            segments: parsed.collect::<Result<_, _>>()?,
+            subtree,
+        })
+    }
+}
+
+impl Segment {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "*" => return Ok(Self::Any),
+            "**" => {
+                return Err(
+                    "has `**` in the middle: it stands for everything below and goes last"
+                        .to_owned(),
+                );
+            }
+            "." | ".." => return Err("has a dot segment: no request with one is let in".to_owned()),
+            _ => {}
+        }
+        if text.contains('*') {
+            return Err("has `*` within a segment: it stands for a whole one".to_owned());
+        }
+        // RFC 3986 section 3.3 without `;`, whose parameters some backends cut off, and without escapes, which the
+        // canonical form has in one spelling only.
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()+,=:@".contains(&byte);
+        if !text.bytes().all(allowed) {
+            return Err("has a character that no path in canonical form has: use letters, digits and -._~!$&'()+,=:@".to_owned());
+        }
+        Ok(Self::Literal(text.to_owned()))
+    }
+}

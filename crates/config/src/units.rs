@@ -26,7 +26,10 @@ impl Timestamp {
 
     /// Saturates at both ends: a clock that is wrong must not panic.
     pub fn plus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 
     pub fn saturating_since(self, earlier: Self) -> Duration {
@@ -48,5 +51,95 @@ pub struct Rate {
 impl ByteSize {
     pub const fn bytes(self) -> u64 {
         self.0
+    }
+}
+
+/// No count, size or number of units may be larger: far above any use, far below what arithmetic could overflow.
+pub(crate) const MOST: u64 = 1_000_000_000_000;
+
+/// The longest duration that can be written.
+pub(crate) const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
+
+const DURATION_UNITS: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
+const SIZE_UNITS: [(&str, u64); 4] = [
+    ("", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+];
+
+// The complaints below go on from the value: "`30` is not a duration: …".
+
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let millis = quantity(text, &DURATION_UNITS)
+        .ok_or("is not a duration: write a number and ms, s, m, h or d, such as 500ms or 15m")?;
+    match Duration::from_millis(millis) {
+        duration if duration <= LONGEST => Ok(duration),
+        _ => Err("is longer than ten years: write less".to_owned()),
+    }
+}
+
+pub(crate) fn parse_size(text: &str) -> Result<ByteSize, String> {
+    quantity(text, &SIZE_UNITS)
+        .filter(|bytes| *bytes <= MOST)
+        .map(ByteSize)
+        .ok_or_else(|| {
+            "is not a size: write a number of bytes, or one with KiB, MiB or GiB, such as 16KiB"
+                .to_owned()
+        })
+}
+
+pub(crate) fn parse_rate(text: &str) -> Result<Rate, String> {
+    const REMEDY: &str = "is not a rate: write so many in so long, such as 60/1m";
+    let (count, period) = text.split_once('/').ok_or(REMEDY)?;
+    let count = quantity(count, &[("", 1)]).ok_or(REMEDY)?;
+    let period = quantity(period, &DURATION_UNITS)
+        .map(Duration::from_millis)
+        .ok_or(REMEDY)?;
+    let count = NonZeroU64::new(count).ok_or("lets nothing pass: to close a route, remove it")?;
+    if period.is_zero() || period > LONGEST || count.get() > MAX_COUNT {
+        return Err(format!(
+            "is out of range: the count goes up to {MAX_COUNT}, the period from 1ms to 3650d"
+        ));
+    }
+    Ok(Rate { count, period })
+}
+
+/// A billion a period; more is no limit.
+pub(crate) const MAX_COUNT: u64 = 1_000_000_000;
+
+fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+pub(crate) fn show_duration(duration: Duration) -> String {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    show(millis, &DURATION_UNITS)
+}
+
+pub(crate) fn show_size(bytes: u64) -> String {
+    show(bytes, &SIZE_UNITS)
+}
+
+/// In the largest unit that divides it.
+fn show(quantity: u64, units: &[(&str, u64)]) -> String {
+    let fitting = units
+        .iter()
+        .rev()
+        .find(|(_, factor)| quantity != 0 && quantity.is_multiple_of(*factor));
+    match fitting.or(units.first()) {
+        Some((unit, factor)) => format!("{}{unit}", quantity / factor),
+        None => quantity.to_string(),
     }
 }

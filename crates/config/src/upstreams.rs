@@ -20,7 +20,10 @@ pub struct Upstream {
 pub enum Endpoint {
     Address(SocketAddr),
     /// A DNS name, resolved in the background.
-    Name { host: String, port: u16 },
+    Name {
+        host: String,
+        port: u16,
+    },
     Unix(PathBuf),
 }
 

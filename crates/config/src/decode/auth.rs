@@ -1,0 +1,293 @@
+//! `auth:`. The types are in [`crate::auth`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    auth::{
+        Auth, HashCost, PORTCULLIS_RESOURCE, PORTCULLIS_SCOPES, PasswordRules, Registration,
+        Resource, RoleScopes, Signing, Throttle,
+    },
+    names,
+    reader::{Section, Value},
+    units::{self, ByteSize, Rate},
+};
+
+/// Past this a stolen access token outlives what its owner notices; signing in again is what sessions are for.
+const LONGEST_ACCESS_TOKEN: Duration = Duration::from_secs(3600);
+const SHORTEST_ACCESS_TOKEN: Duration = Duration::from_secs(30);
+const MIB: u64 = 1 << 20;
+
+pub(super) fn auth(section: &Section<'_>) -> Auth {
+    for key in ["refresh_token", "mail", "providers"] {
+        section.later(key);
+    }
+    section.later_unless("sessions", &["database"]);
+    let resources = section.or("resources", BTreeMap::new(), |value| Some(resources(value)));
+    let roles = section.or("roles", BTreeMap::new(), |value| {
+        Some(roles(value, &resources))
+    });
+    Auth {
+        issuer: section.or("issuer", "http://localhost:8080".to_owned(), |value| {
+            value.parse(absolute_url)
+        }),
+        signing: section.within("signing", signing),
+        access_token_lifetime: section.within("access_token", access_token_lifetime),
+        registration: section.or("registration", Registration::Admin, |value| {
+            value.word(&[("open", Registration::Open), ("admin", Registration::Admin)])
+        }),
+        default_resource: section.find("default_resource").and_then(|value| {
+            one_of(
+                &value,
+                "resource",
+                &resources,
+                "declare it under `auth.resources`",
+            )
+        }),
+        password: section.within("password", password),
+        throttle: section.within("throttle", throttle),
+        default_role: section
+            .find("default_role")
+            .and_then(|value| one_of(&value, "role", &roles, "declare it under `auth.roles`")),
+        resources,
+        roles,
+    }
+}
+
+fn one_of<T>(
+    value: &Value<'_>,
+    what: &str,
+    declared: &BTreeMap<String, T>,
+    remedy: &str,
+) -> Option<String> {
+    let name = value.text()?;
+    if !declared.contains_key(&name) {
+        value.mistake(names::unknown(
+            what,
+            &name,
+            declared.keys().map(String::as_str),
+            remedy,
+        ));
+    }
+    Some(name)
+}
+
+fn absolute_url(text: &str) -> Result<String, String> {
+    const REMEDY: &str =
+        "is not an absolute URL: write https://host, without a query or a fragment";
+    let uri: http::Uri = text.parse().map_err(|_error| REMEDY.to_owned())?;
+    let web = matches!(uri.scheme_str(), Some("http" | "https"));
+    let hosted = uri.host().is_some_and(|host| !host.is_empty());
+    if !web || !hosted || uri.query().is_some() || text.contains('#') {
+        return Err(REMEDY.to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SigningWord {
+    Es256,
+    EdDsa,
+    Rs256,
+    Hs256,
+}
+
+fn signing(section: &Section<'_>) -> Signing {
+    section.later("rotate_every");
+    let words = [
+        ("ES256", SigningWord::Es256),
+        ("EdDSA", SigningWord::EdDsa),
+        ("RS256", SigningWord::Rs256),
+        ("HS256", SigningWord::Hs256),
+    ];
+    let algorithm = section.or("algorithm", SigningWord::Es256, |value| value.word(&words));
+    if algorithm == SigningWord::Hs256 {
+        let secret = section.require("secret", "HS256 signs with one, of at least 32 bytes");
+        return Signing::Hs256 {
+            secret: secret
+                .and_then(|value| hmac_secret(&value, 32))
+                .unwrap_or_default(),
+        };
+    }
+    if let Some(value) = section.find("secret") {
+        value.mistake("is for HS256 alone: remove it, the other algorithms make their own keys");
+    }
+    match algorithm {
+        SigningWord::Es256 | SigningWord::Hs256 => Signing::Es256,
+        SigningWord::EdDsa => Signing::EdDsa,
+        SigningWord::Rs256 => Signing::Rs256,
+    }
+}
+
+/// RFC 7518 section 3.2: a key of at least the size of the hash. Shorter ones are guessed from a single token.
+pub(super) fn hmac_secret(value: &Value<'_>, least: usize) -> Option<SecretString> {
+    let secret = value.secret()?;
+    if secret.expose_secret().len() < least {
+        value.mistake(format!(
+            "must be at least {least} bytes: make one with `head -c {least} /dev/urandom | base64`"
+        ));
+    }
+    Some(secret)
+}
+
+fn access_token_lifetime(section: &Section<'_>) -> Duration {
+    section.or("lifetime", Duration::from_secs(300), |value| {
+        let lifetime = value.duration(Duration::ZERO..=units::LONGEST)?;
+        if lifetime < SHORTEST_ACCESS_TOKEN {
+            value.mistake("must be at least 30s: a shorter one expires on the way");
+        }
+        if lifetime > LONGEST_ACCESS_TOKEN {
+            value
+                .mistake("must be at most 1h: an access token that leaks is good until it expires");
+        }
+        Some(lifetime)
+    })
+}
+
+fn password(section: &Section<'_>) -> PasswordRules {
+    let hash = section.within("hash", hash_cost);
+    let hashing_memory = section.or("hashing_memory", ByteSize(76 * MIB), |value| {
+        value.size(8 * MIB..=64 << 30)
+    });
+    if hashing_memory < hash.memory {
+        let text = format!(
+            "`hashing_memory` ({}) is smaller than `hash.memory` ({}): no password could be checked; raise it",
+            units::show_size(hashing_memory.bytes()),
+            units::show_size(hash.memory.bytes())
+        );
+        section.mistake(text);
+    }
+    PasswordRules {
+        min_length: section.or("min_length", 12, |value| value.number(8..=64)),
+        hash,
+        hashing_memory,
+    }
+}
+
+/// The lower bounds are what OWASP still calls sufficient; the upper ones keep one sign-in from stopping the machine.
+fn hash_cost(section: &Section<'_>) -> HashCost {
+    HashCost {
+        memory: section.or("memory", ByteSize(19 * MIB), |value| {
+            value.size(8 * MIB..=1024 * MIB)
+        }),
+        iterations: section.or("iterations", 2, |value| value.number(1..=10)),
+        parallelism: section.or("parallelism", 1, |value| value.number(1..=16)),
+    }
+}
+
+fn throttle(section: &Section<'_>) -> Throttle {
+    let rate = |key, default: &str| {
+        let default = units::parse_rate(default).unwrap_or(Rate {
+            count: std::num::NonZeroU64::MIN,
+            period: Duration::from_secs(1),
+        });
+        section.or(key, default, |value| value.parse(units::parse_rate))
+    };
+    Throttle {
+        address: rate("address", "30/1m"),
+        account: rate("account", "10/15m"),
+    }
+}
+
+fn resources(value: &Value<'_>) -> BTreeMap<String, Resource> {
+    let mut resources = BTreeMap::new();
+    for (name, value) in value.named_entries() {
+        if name == PORTCULLIS_RESOURCE {
+            value.mistake(
+                "this name is reserved for the administration of the gateway: choose another",
+            );
+        }
+        if let Some(resource) = value.section(resource) {
+            resources.insert(name.to_owned(), resource);
+        }
+    }
+    resources
+}
+
+fn resource(section: &Section<'_>) -> Resource {
+    let scopes = section.require("scopes", "name what can be allowed, such as [hotel:read]");
+    Resource {
+        scopes: scopes.map(|value| scopes_of(&value)).unwrap_or_default(),
+        max_token_lifetime: section
+            .find("max_token_lifetime")
+            .and_then(|value| value.duration(Duration::from_secs(1)..=LONGEST_ACCESS_TOKEN)),
+    }
+}
+
+fn scopes_of(value: &Value<'_>) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let elements = value.list();
+    if elements.is_empty() {
+        value.mistake("is empty: without a scope nobody can be allowed anything here");
+    }
+    for element in elements {
+        let Some(scope) = element.parse(scope_token) else {
+            continue;
+        };
+        if !seen.insert(scope) {
+            element.mistake("is written twice: keep one");
+        }
+    }
+    seen.into_iter().collect()
+}
+
+/// RFC 6749 section 3.3: visible ASCII without quotation mark and backslash.
+fn scope_token(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+    if text == "*" {
+        return Err("means every scope and is for roles: name the scope".to_owned());
+    }
+    if text.is_empty() || text.len() > 128 || !text.bytes().all(allowed) {
+        return Err(
+            "is no scope: use up to 128 visible characters without space, quote and backslash"
+                .to_owned(),
+        );
+    }
+    Ok(text.to_owned())
+}
+
+fn roles(
+    value: &Value<'_>,
+    resources: &BTreeMap<String, Resource>,
+) -> BTreeMap<String, RoleScopes> {
+    let known: Vec<&str> = resources
+        .values()
+        .flat_map(|resource| resource.scopes.iter().map(String::as_str))
+        .chain(PORTCULLIS_SCOPES)
+        .collect();
+    let entries = value.named_entries();
+    entries
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), role(&value, &known)))
+        .collect()
+}
+
+fn role(value: &Value<'_>, known: &[&str]) -> RoleScopes {
+    let elements = value.list();
+    let alone = elements.len() == 1;
+    let mut scopes = Vec::new();
+    for element in elements {
+        let Some(scope) = element.text() else {
+            continue;
+        };
+        if scope == "*" && alone {
+            return RoleScopes::All;
+        }
+        if scope == "*" {
+            element.mistake("means every scope: write it alone, or name the scopes");
+        } else if !known.contains(&scope.as_str()) {
+            element.mistake(names::unknown(
+                "scope",
+                &scope,
+                known.iter().copied(),
+                "declare it in one of `auth.resources`",
+            ));
+        }
+        scopes.push(scope);
+    }
+    RoleScopes::These(scopes)
+}

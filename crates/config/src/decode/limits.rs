@@ -1,0 +1,147 @@
+//! `rate_limits:`. The types are in [`crate::limits`].
+
+use std::{collections::BTreeMap, num::NonZeroU64, sync::Arc, time::Duration};
+
+use super::at_least_a_millisecond;
+use crate::{
+    limits::{KeyPart, RateLimit, Tier},
+    names,
+    reader::{Section, Value},
+    units::{self, Rate},
+};
+
+/// The one name under `rate_limits` that is no limit but says how all of them are shared between replicas.
+const SHARING: &str = "sharing";
+
+pub(super) fn rate_limits(file: &Section<'_>, roles: &[String]) -> Vec<Arc<RateLimit>> {
+    let Some(value) = file.find("rate_limits") else {
+        return Vec::new();
+    };
+    let mut limits = Vec::new();
+    for (name, value) in value.named_entries() {
+        if name == SHARING {
+            value.section(sharing);
+        } else if let Some(limit) = value.section(|section| rate_limit(name, section, roles)) {
+            limits.push(Arc::new(limit));
+        }
+    }
+    limits
+}
+
+/// With `mode: local` nothing is shared: the other keys are checked, and would only speak of a store that is not there.
+fn sharing(section: &Section<'_>) {
+    if let Some(mode) = section.find("mode") {
+        mode.parse(|text| match text {
+            "local" => Ok(()),
+            "exact" | "leased" => Err("is not supported yet: write local".to_owned()),
+            _ => Err(format!(
+                "is not a mode, and {} is reserved for how limits are shared: write local",
+                names::quote(SHARING)
+            )),
+        });
+    }
+    if let Some(timeout) = section.find("timeout") {
+        timeout.duration(at_least_a_millisecond());
+    }
+    if let Some(fallback) = section.find("on_store_failure") {
+        fallback.word(&[("local_share", ())]);
+    }
+    section.later_unless("replicas", &["1"]);
+}
+
+fn rate_limit(name: &str, section: &Section<'_>, roles: &[String]) -> RateLimit {
+    section.later("in_flight");
+    let rate = rate(section);
+    let limit_count = rate.map_or(NonZeroU64::MAX, |rate| rate.count);
+    RateLimit {
+        name: name.to_owned(),
+        key: section
+            .require(
+                "key",
+                "write what is counted apart: ip, user, route, or a list of them",
+            )
+            .map(|value| key_parts(&value))
+            .unwrap_or_default(),
+        rate: rate.unwrap_or(Rate {
+            count: NonZeroU64::MIN,
+            period: Duration::from_secs(1),
+        }),
+        burst: section.or("burst", limit_count, |value| {
+            value
+                .number::<u64>(1..=units::MAX_COUNT)
+                .and_then(NonZeroU64::new)
+        }),
+        ipv6_prefix: section.or("ipv6_prefix", 64, |value| value.number(32..=128)),
+        tiers: section.or("tiers", BTreeMap::new(), |value| Some(tiers(value, roles))),
+    }
+}
+
+fn rate(section: &Section<'_>) -> Option<Rate> {
+    if section.find("limit").is_none() && section.find("in_flight").is_some() {
+        return None;
+    }
+    section
+        .require("limit", "write so many in so long, such as 60/1m")?
+        .parse(units::parse_rate)
+}
+
+fn key_parts(value: &Value<'_>) -> Vec<KeyPart> {
+    if value.is_single() {
+        return value.parse(key_part).into_iter().collect();
+    }
+    let elements = value.list();
+    if elements.is_empty() {
+        value.mistake("is empty: write ip, user, route, or a list of them");
+    }
+    let mut parts = Vec::new();
+    for element in elements {
+        let Some(part) = element.parse(key_part) else {
+            continue;
+        };
+        if parts.contains(&part) {
+            element.mistake("is written twice: keep one");
+        }
+        parts.push(part);
+    }
+    parts
+}
+
+fn key_part(text: &str) -> Result<KeyPart, String> {
+    match text {
+        "ip" => Ok(KeyPart::Ip),
+        "user" => Ok(KeyPart::User),
+        "route" => Ok(KeyPart::Route),
+        _ if text.starts_with("header:") || text.starts_with("claim:") => {
+            Err("is not supported yet: write ip, user or route".to_owned())
+        }
+        _ => Err("cannot be counted by: write ip, user or route".to_owned()),
+    }
+}
+
+fn tiers(value: &Value<'_>, roles: &[String]) -> BTreeMap<String, Tier> {
+    let mut tiers = BTreeMap::new();
+    for (role, value) in value.entries() {
+        if !roles.iter().any(|known| known == role) {
+            let known = roles.iter().map(String::as_str);
+            value.mistake(names::unknown(
+                "role",
+                role,
+                known,
+                "declare it under `auth.roles`",
+            ));
+        }
+        if let Some(tier) = value.parse(tier) {
+            tiers.insert(role.to_owned(), tier);
+        }
+    }
+    tiers
+}
+
+fn tier(text: &str) -> Result<Tier, String> {
+    match text {
+        "unlimited" => Ok(Tier::Unlimited),
+        _ => units::parse_rate(text)
+            .map(Tier::Limited)
+            .map_err(|complaint| format!("{complaint}, or unlimited")),
+    }
+}
