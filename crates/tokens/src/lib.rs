@@ -1,1 +1,42 @@
-//! Who is calling.
+//! Who is calling: keys, signing and verification of access tokens.
+//!
+//! Start with [`Verifier::verify`], which makes every [`Principal`]; then read `header`, `issuer` and `claims` in the
+//! order it calls them. [`SigningKey`] is the other side, [`Revocations`] what takes a token back before it expires.
+//!
+//! Invariant: no I/O and no clock. The time comes in as `now`, key files as text that somebody else has read, and a
+//! `Principal` exists only if a signature, its claims and the revocations were checked.
+
+mod algorithm;
+mod cache;
+mod claims;
+mod der;
+mod error;
+mod foreign;
+mod header;
+mod issuer;
+mod json;
+mod keys;
+mod principal;
+mod revocations;
+mod scopes;
+mod signing;
+mod text;
+mod verifier;
+mod wrapping;
+
+#[cfg(test)]
+mod tests;
+
+pub use crate::{
+    cache::CacheCounts,
+    claims::AccessClaims,
+    error::{KeyError, SignError, TokenError, WrapError},
+    issuer::{IssuerSpec, LOCAL_CLOCK_SKEW, OWN_RESOURCE},
+    keys::{KeySet, VerificationKey},
+    principal::{IssuerName, Principal},
+    revocations::{Bearer, Revocation, Revocations},
+    scopes::{InvalidScope, ScopeSet},
+    signing::{SigningAlgorithm, SigningKey},
+    verifier::{MAX_TOKEN_BYTES, Verifier, VerifierParts},
+    wrapping::WrappingKey,
+};

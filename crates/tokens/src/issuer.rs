@@ -1,0 +1,243 @@
+//! One issuer: its keys, its names, and what its tokens may say. Ours are read by fixed rules, those of others through
+//! their [`Mapping`].
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use portcullis_config::{
+    issuers::{self, TokenType},
+    units::Timestamp,
+};
+
+use crate::{
+    claims::{Claims, Validity},
+    error::{KeyError, TokenError},
+    foreign::Mapping,
+    header::Header,
+    keys::{BoundKey, BoundKeys, KeySet},
+    principal::{IssuerName, Principal, VerifiedClaims},
+    scopes::ScopeSet,
+    text,
+};
+
+/// The resource under which Portcullis itself is administered. Only our own tokens open it.
+pub const OWN_RESOURCE: &str = "portcullis";
+
+/// How far the clocks of replicas may be apart. A token of ours is refused from `exp` plus this on, so a revocation
+/// has to last as much longer than the tokens it means.
+pub const LOCAL_CLOCK_SKEW: Duration = Duration::from_secs(5);
+
+/// An issuer whose tokens are accepted, to be handed to [`crate::Verifier::new`].
+pub struct IssuerSpec {
+    issuer: String,
+    rules: Rules,
+    audiences: Vec<String>,
+    types: Vec<TokenType>,
+    clock_skew: Duration,
+    max_lifetime: Duration,
+    keys: KeySet,
+}
+
+pub(crate) enum Rules {
+    Local,
+    Foreign(Mapping),
+}
+
+impl IssuerSpec {
+    /// The embedded auth service. Its tokens are for one of `resources` or for [`OWN_RESOURCE`], and live for
+    /// `max_lifetime` at the most: shortening that ends older tokens, too.
+    pub fn local(
+        issuer: &str,
+        resources: impl IntoIterator<Item = String>,
+        max_lifetime: Duration,
+        keys: KeySet,
+    ) -> Self {
+        let mut audiences: Vec<String> = resources.into_iter().collect();
+        audiences.push(OWN_RESOURCE.to_owned());
+        Self {
+            issuer: issuer.to_owned(),
+            rules: Rules::Local,
+            audiences,
+            types: vec![TokenType::Named("at+jwt".to_owned())],
+            clock_skew: LOCAL_CLOCK_SKEW,
+            max_lifetime,
+            keys,
+        }
+    }
+
+    /// Another issuer. Its keys come apart, because whoever reads files makes them.
+    pub fn foreign(settings: &issuers::Issuer, keys: KeySet) -> Result<Self, KeyError> {
+        // With a colon in it, `a:b` and a subject `c` would be the same as `a` and a subject `b:c`.
+        if !text::is_name(&settings.name) || settings.name.contains(':') {
+            return Err(KeyError::IssuerName);
+        }
+        let mapping = Mapping {
+            name: settings.name.as_str().into(),
+            audiences: settings.audiences.clone(),
+            claims: settings.claims.clone(),
+            roles: settings.roles.clone(),
+        };
+        Ok(Self {
+            issuer: settings.issuer.clone(),
+            rules: Rules::Foreign(mapping),
+            audiences: settings.audiences.clone(),
+            types: settings.types.clone(),
+            clock_skew: settings.clock_skew,
+            max_lifetime: settings.max_token_lifetime,
+            keys,
+        })
+    }
+}
+
+/// An issuer in use.
+pub(crate) struct Issuer {
+    /// Compared byte for byte with `iss`.
+    pub(crate) issuer: String,
+    rules: Rules,
+    audiences: Vec<String>,
+    types: Vec<TokenType>,
+    clock_skew: Duration,
+    max_lifetime: Duration,
+    pub(crate) keys: ArcSwap<BoundKeys>,
+}
+
+impl Issuer {
+    pub(crate) fn new(spec: IssuerSpec) -> Self {
+        let keys = spec.keys.bind(&spec.issuer, &spec.audiences);
+        Self {
+            issuer: spec.issuer,
+            rules: spec.rules,
+            audiences: spec.audiences,
+            types: spec.types,
+            clock_skew: spec.clock_skew,
+            max_lifetime: whole_seconds(spec.max_lifetime),
+            keys: ArcSwap::from_pointee(keys),
+        }
+    }
+
+    pub(crate) fn name(&self) -> IssuerName {
+        match &self.rules {
+            Rules::Local => IssuerName::Local,
+            Rules::Foreign(mapping) => IssuerName::Foreign(mapping.name.clone()),
+        }
+    }
+
+    pub(crate) fn replace_keys(&self, keys: KeySet) {
+        self.keys
+            .store(Arc::new(keys.bind(&self.issuer, &self.audiences)));
+    }
+
+    pub(crate) fn check_header(&self, header: &Header) -> Result<(), TokenError> {
+        match &self.rules {
+            // We write three members and know all of our own: one more was not written by us.
+            Rules::Local if !header.is_closed() => return Err(TokenError::Malformed),
+            Rules::Local | Rules::Foreign(_) => {}
+        }
+        if header.is_of_type(&self.types) {
+            Ok(())
+        } else {
+            Err(TokenError::WrongType)
+        }
+    }
+
+    /// Everything that a good signature does not say.
+    pub(crate) fn read(
+        &self,
+        claims: Claims<'_>,
+        key: &BoundKey,
+        now: Timestamp,
+    ) -> Result<Principal, TokenError> {
+        let validity = claims.validity()?;
+        self.check_validity(&validity, now)?;
+        let mut verified = match &self.rules {
+            Rules::Local => read_local(claims, &validity)?,
+            Rules::Foreign(mapping) => mapping.read(claims)?,
+        };
+        verified.key_id = key.id.clone();
+        verified.expires_at = validity.expires_at;
+        verified.refused_from = validity.expires_at.plus(self.clock_skew);
+        Ok(Principal::new(verified))
+    }
+
+    /// RFC 7519 section 4.1: on and after `exp` a token is refused, before `nbf` as well; both with the issuer's skew.
+    fn check_validity(&self, validity: &Validity, now: Timestamp) -> Result<(), TokenError> {
+        if now >= validity.expires_at.plus(self.clock_skew) {
+            return Err(TokenError::Expired);
+        }
+        let latest_begin = now.plus(self.clock_skew);
+        let begins = [validity.not_before, validity.issued_at];
+        if begins
+            .into_iter()
+            .flatten()
+            .any(|begin| begin > latest_begin)
+        {
+            return Err(TokenError::NotYetValid);
+        }
+        // Where a foreign issuer does not say when, what remains of the lifetime is all that can be bounded.
+        let since = validity.issued_at.unwrap_or(latest_begin);
+        let is_too_long = validity.expires_at.saturating_since(since) > self.max_lifetime;
+        if is_too_long {
+            Err(TokenError::LifetimeTooLong)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Tokens count in seconds, so that a lifetime of 1.5 s may come out as two.
+fn whole_seconds(duration: Duration) -> Duration {
+    let rounds_up = duration.subsec_nanos() > 0;
+    Duration::from_secs(duration.as_secs().saturating_add(u64::from(rounds_up)))
+}
+
+/// All claims of RFC 9068 and ours; `key_id` and the times are the caller's to set.
+fn read_local(claims: Claims<'_>, validity: &Validity) -> Result<VerifiedClaims, TokenError> {
+    if validity.issued_at.is_none() {
+        return Err(TokenError::BadClaims("iat"));
+    }
+    let audience = claims.name("aud", "aud")?;
+    let resource = claims.name("resource", "resource")?;
+    if resource != audience {
+        return Err(TokenError::BadClaims("resource"));
+    }
+    let version = claims
+        .find("ver")
+        .and_then(serde_json::Value::as_u64)
+        .ok_or(TokenError::BadClaims("ver"))?;
+    Ok(VerifiedClaims {
+        subject: claims.name("sub", "sub")?.into(),
+        issuer: IssuerName::Local,
+        resource: resource.into(),
+        scopes: local_scopes(claims)?,
+        roles: local_roles(claims)?,
+        tenant: claims.optional_name("tenant", "tenant")?.map(Into::into),
+        session: Some(claims.name("sid", "sid")?.into()),
+        version,
+        token_id: claims.name("jti", "jti")?.into(),
+        client_id: Some(claims.name("client_id", "client_id")?.into()),
+        key_id: None,
+        expires_at: validity.expires_at,
+        refused_from: validity.expires_at,
+    })
+}
+
+fn local_scopes(claims: Claims<'_>) -> Result<ScopeSet, TokenError> {
+    let line = claims
+        .find("scope")
+        .and_then(serde_json::Value::as_str)
+        .ok_or(TokenError::BadClaims("scope"))?;
+    ScopeSet::parse(line).map_err(|_invalid| TokenError::BadClaims("scope"))
+}
+
+fn local_roles(claims: Claims<'_>) -> Result<Box<[Box<str>]>, TokenError> {
+    let is_list = claims
+        .find("roles")
+        .is_some_and(serde_json::Value::is_array);
+    let roles = claims.names("roles", "roles")?;
+    let are_roles = roles.iter().all(|role| text::is_role(role));
+    if is_list && are_roles {
+        Ok(roles.into_iter().map(Into::into).collect())
+    } else {
+        Err(TokenError::BadClaims("roles"))
+    }
+}

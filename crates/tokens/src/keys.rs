@@ -1,0 +1,281 @@
+//! The keys of one issuer, checked when they are taken in: each is of a known kind and serves exactly one algorithm
+//! (RFC 8725 section 3.1), and a shared secret never stands beside public keys, so that nobody can sign with what was
+//! published.
+
+use std::sync::Arc;
+
+use aws_lc_rs::signature::ParsedPublicKey;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use jsonwebtoken::{DecodingKey, Validation};
+use portcullis_config::issuers::Algorithm;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    algorithm::{self, Family},
+    error::{KeyError, TokenError},
+    header::Header,
+};
+
+/// For every HMAC algorithm. RFC 7518 section 3.2 asks for more from HS384 and HS512, but 256 bits cannot be guessed
+/// either, and existing issuers have what they have.
+pub(crate) const MIN_SECRET_BYTES: usize = 32;
+
+/// One of our own keys, as it verifies. Made by [`crate::SigningKey::verification_key`].
+#[derive(Clone)]
+pub struct VerificationKey {
+    pub(crate) key_id: Arc<str>,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) key: DecodingKey,
+}
+
+impl VerificationKey {
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+}
+
+/// What verifies the tokens of one issuer. Empty: its tokens are answered with [`TokenError::KeysUnavailable`].
+#[derive(Clone)]
+pub struct KeySet {
+    keys: Vec<Key>,
+    choice: Choice,
+}
+
+#[derive(Clone)]
+struct Key {
+    id: Option<Arc<str>>,
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    /// By `kid`, which the token must have.
+    KeyId,
+    /// There is only one key, listed once for each algorithm it may be used with; `kid` is ignored.
+    Algorithm,
+}
+
+impl KeySet {
+    /// Keys that tokens name by `kid`: the one that signs, and those that did so a short time ago.
+    pub fn new(keys: impl IntoIterator<Item = VerificationKey>) -> Result<Self, KeyError> {
+        let mut set = Self {
+            keys: Vec::new(),
+            choice: Choice::KeyId,
+        };
+        for VerificationKey {
+            key_id,
+            algorithm,
+            key,
+        } in keys
+        {
+            if set
+                .keys
+                .iter()
+                .any(|known| known.id.as_ref() == Some(&key_id))
+            {
+                return Err(KeyError::DuplicateKeyId);
+            }
+            set.keys.push(Key {
+                id: Some(key_id),
+                algorithm,
+                key,
+            });
+        }
+        let secrets = set
+            .keys
+            .iter()
+            .filter(|key| Family::of(key.algorithm) == Family::Secret)
+            .count();
+        if secrets != 0 && secrets != set.keys.len() {
+            Err(KeyError::Mixed)
+        } else {
+            Ok(set)
+        }
+    }
+
+    /// One public key as PEM text (`PUBLIC KEY` or `RSA PUBLIC KEY`) for an issuer that publishes no key set.
+    pub fn from_pem(pem: &str, algorithms: &[Algorithm]) -> Result<Self, KeyError> {
+        let der = public_key_of_pem(pem).ok_or(KeyError::NotPem)?;
+        Self::of_one_key(algorithms, |algorithm| public_key(algorithm, &der))
+    }
+
+    /// One secret that the issuer shares with us.
+    pub fn from_secret(secret: &SecretString, algorithms: &[Algorithm]) -> Result<Self, KeyError> {
+        let secret = secret.expose_secret().as_bytes();
+        Self::of_one_key(algorithms, |algorithm| shared_secret(algorithm, secret))
+    }
+
+    fn of_one_key(
+        algorithms: &[Algorithm],
+        make: impl Fn(Algorithm) -> Result<DecodingKey, KeyError>,
+    ) -> Result<Self, KeyError> {
+        if algorithms.is_empty() {
+            return Err(KeyError::NoAlgorithm);
+        }
+        let key = |algorithm: &Algorithm| {
+            Ok(Key {
+                id: None,
+                algorithm: *algorithm,
+                key: make(*algorithm)?,
+            })
+        };
+        Ok(Self {
+            keys: algorithms.iter().map(key).collect::<Result<_, _>>()?,
+            choice: Choice::Algorithm,
+        })
+    }
+
+    /// Joins each key with what the tokens it signs must say.
+    pub(crate) fn bind(self, issuer: &str, audiences: &[String]) -> BoundKeys {
+        algorithm::install_backend();
+        let bind = |key: Key| BoundKey {
+            validation: validation(key.algorithm, issuer, audiences),
+            id: key.id,
+            algorithm: key.algorithm,
+            key: key.key,
+        };
+        BoundKeys {
+            keys: self.keys.into_iter().map(bind).collect(),
+            choice: self.choice,
+        }
+    }
+}
+
+/// The keys of an issuer in use.
+pub(crate) struct BoundKeys {
+    keys: Vec<BoundKey>,
+    choice: Choice,
+}
+
+pub(crate) struct BoundKey {
+    pub(crate) id: Option<Arc<str>>,
+    algorithm: Algorithm,
+    key: DecodingKey,
+    validation: Validation,
+}
+
+impl BoundKeys {
+    /// The key that the header names, if it names its algorithm as well.
+    pub(crate) fn choose(&self, header: &Header) -> Result<&BoundKey, TokenError> {
+        if self.keys.is_empty() {
+            return Err(TokenError::KeysUnavailable);
+        }
+        let algorithm = header.algorithm.ok_or(TokenError::WrongAlgorithm)?;
+        let key = match self.choice {
+            Choice::KeyId => self
+                .keys
+                .iter()
+                .find(|key| key.id.as_deref() == header.key_id.as_deref())
+                .ok_or(TokenError::UnknownKey),
+            Choice::Algorithm => self
+                .keys
+                .iter()
+                .find(|key| key.algorithm == algorithm)
+                .ok_or(TokenError::WrongAlgorithm),
+        }?;
+        if key.algorithm == algorithm {
+            Ok(key)
+        } else {
+            Err(TokenError::WrongAlgorithm)
+        }
+    }
+}
+
+impl BoundKey {
+    /// Checks the signature, and that issuer, audience, subject and expiry are there and are ours. Time is not looked
+    /// at: the library would read the system's clock.
+    pub(crate) fn check(&self, token: &str) -> Result<(), TokenError> {
+        match jsonwebtoken::decode::<serde::de::IgnoredAny>(token, &self.key, &self.validation) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(translate(error.kind())),
+        }
+    }
+}
+
+/// All four claims are required, because the library counts one of the wrong JSON type as absent, and lets what is
+/// absent but not required pass.
+fn validation(algorithm: Algorithm, issuer: &str, audiences: &[String]) -> Validation {
+    let mut validation = Validation::new(algorithm::for_library(algorithm));
+    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    validation.set_issuer(&[issuer]);
+    validation.set_audience(audiences);
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library may add variants, and a new one has to refuse as well"
+)]
+fn translate(error: &jsonwebtoken::errors::ErrorKind) -> TokenError {
+    use jsonwebtoken::errors::ErrorKind;
+    match error {
+        ErrorKind::InvalidAlgorithm => TokenError::WrongAlgorithm,
+        ErrorKind::InvalidAudience => TokenError::WrongAudience,
+        ErrorKind::InvalidIssuer => TokenError::UnknownIssuer,
+        ErrorKind::InvalidToken
+        | ErrorKind::Base64(_)
+        | ErrorKind::Json(_)
+        | ErrorKind::Utf8(_) => TokenError::Malformed,
+        ErrorKind::MissingRequiredClaim(claim) => TokenError::BadClaims(match claim.as_str() {
+            "exp" => "exp",
+            "iss" => "iss",
+            "aud" => "aud",
+            _ => "sub",
+        }),
+        _ => TokenError::BadSignature,
+    }
+}
+
+fn shared_secret(algorithm: Algorithm, secret: &[u8]) -> Result<DecodingKey, KeyError> {
+    if Family::of(algorithm) != Family::Secret {
+        return Err(KeyError::Mixed);
+    }
+    if secret.len() < MIN_SECRET_BYTES {
+        return Err(KeyError::SecretTooShort(MIN_SECRET_BYTES));
+    }
+    Ok(DecodingKey::from_secret(secret))
+}
+
+fn public_key(algorithm: Algorithm, der: &[u8]) -> Result<DecodingKey, KeyError> {
+    let wrong_kind = KeyError::WrongKind(algorithm::name_of(algorithm));
+    let family = Family::of(algorithm);
+    let parser = family.parser().ok_or(KeyError::Mixed)?;
+    if ParsedPublicKey::new(parser, der).is_err() {
+        return Err(wrong_kind);
+    }
+    match family {
+        Family::Rsa if is_short_rsa(der) => Err(wrong_kind),
+        Family::Rsa => Ok(DecodingKey::from_rsa_der(der)),
+        Family::P256 | Family::P384 => Ok(DecodingKey::from_ec_der(der)),
+        Family::Ed25519 => Ok(DecodingKey::from_ed_der(der)),
+        Family::Secret => Err(KeyError::Mixed),
+    }
+}
+
+/// The library would refuse every token under such a key; the operator should hear of it at the start.
+fn is_short_rsa(der: &[u8]) -> bool {
+    const MIN_MODULUS_BYTES: usize = 256;
+    aws_lc_rs::rsa::PublicKey::from_der(der).is_ok_and(|key| key.modulus_len() < MIN_MODULUS_BYTES)
+}
+
+/// The bytes of the only block of the text.
+fn public_key_of_pem(pem: &str) -> Option<Vec<u8>> {
+    let (_preface, block) = pem.split_once("-----BEGIN ")?;
+    let (label, rest) = block.split_once("-----")?;
+    let (body, rest) = rest.split_once("-----END ")?;
+    let is_closed = rest
+        .strip_prefix(label)
+        .is_some_and(|rest| rest.starts_with("-----"));
+    if !is_closed
+        || rest.contains("-----BEGIN ")
+        || !matches!(label, "PUBLIC KEY" | "RSA PUBLIC KEY")
+    {
+        return None;
+    }
+    STANDARD
+        .decode(body.split_ascii_whitespace().collect::<String>())
+        .ok()
+}

@@ -1,0 +1,174 @@
+//! The one door through which a token becomes a [`Principal`].
+//!
+//! Cheap checks come first: size and alphabet, header, issuer, key; then the signature, and then what it vouches for.
+//! Nothing of a token is believed before its signature, but `iss` and `kid` have to choose among keys that we hold.
+
+use std::{collections::HashMap, sync::Arc};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use portcullis_config::units::Timestamp;
+
+use crate::{
+    cache::{Cache, CacheCounts},
+    claims::Claims,
+    error::{KeyError, TokenError},
+    header::Header,
+    issuer::{Issuer, IssuerSpec},
+    json,
+    keys::KeySet,
+    principal::{IssuerName, Principal},
+    revocations::Revocations,
+};
+
+/// Longer ones are refused before any work is spent on them.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+pub struct VerifierParts {
+    pub issuers: Vec<IssuerSpec>,
+    /// Verified tokens remembered at the most; 0 remembers none.
+    pub cache_entries: usize,
+    /// What they may hold together, roughly.
+    pub cache_bytes: usize,
+    pub revocations: Arc<Revocations>,
+}
+
+pub struct Verifier {
+    /// By `iss`.
+    issuers: HashMap<String, Issuer>,
+    cache: Cache,
+    revocations: Arc<Revocations>,
+}
+
+impl Verifier {
+    pub fn new(parts: VerifierParts) -> Result<Self, KeyError> {
+        let mut issuers: HashMap<String, Issuer> = HashMap::new();
+        for spec in parts.issuers {
+            let issuer = Issuer::new(spec);
+            let is_known = issuers
+                .values()
+                .any(|known| known.issuer == issuer.issuer || known.name() == issuer.name());
+            if is_known {
+                return Err(KeyError::DuplicateIssuer);
+            }
+            issuers.insert(issuer.issuer.clone(), issuer);
+        }
+        Ok(Self {
+            issuers,
+            cache: Cache::new(parts.cache_entries, parts.cache_bytes),
+            revocations: parts.revocations,
+        })
+    }
+
+    /// Whether this token is good at `now`. A token seen before costs a look-up, an unknown one a signature check.
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Principal>, TokenError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::TooLarge);
+        }
+        let principal = match self.cache.find(token) {
+            Some(principal) => principal,
+            None => self.verify_unseen(token, now)?,
+        };
+        self.check_now(&principal, now)?;
+        Ok(principal)
+    }
+
+    /// From the return of this call on, no token of that issuer (named by its `iss`) passes that these keys do not
+    /// verify. All remembered tokens are forgotten.
+    pub fn replace_keys(&self, issuer: &str, keys: KeySet) -> Result<(), KeyError> {
+        self.issuers
+            .get(issuer)
+            .ok_or(KeyError::UnknownIssuer)?
+            .replace_keys(keys);
+        self.cache.clear();
+        Ok(())
+    }
+
+    pub fn cache_counts(&self) -> CacheCounts {
+        self.cache.counts()
+    }
+
+    /// Whose token this claims to be, for the label of a metric. Only for tokens that were refused: nothing is checked.
+    pub fn claimed_issuer(&self, token: &str) -> Option<IssuerName> {
+        let parts = Parts::of(token).ok()?;
+        self.issuer_of(&parts.payload().ok()?)
+            .ok()
+            .map(Issuer::name)
+    }
+
+    /// The epoch is read before the keys, so that a verdict of replaced keys cannot be remembered.
+    fn verify_unseen(&self, token: &str, now: Timestamp) -> Result<Arc<Principal>, TokenError> {
+        let epoch = self.cache.epoch();
+        let parts = Parts::of(token)?;
+        let header = Header::read(&decode(parts.header)?)?;
+        let payload = parts.payload()?;
+        let issuer = self.issuer_of(&payload)?;
+        issuer.check_header(&header)?;
+        let keys = issuer.keys.load();
+        let key = keys.choose(&header)?;
+        key.check(token)?;
+        let principal = Arc::new(issuer.read(Claims(&payload), key, now)?);
+        self.cache.insert(token, &principal, epoch);
+        Ok(principal)
+    }
+
+    fn issuer_of(&self, payload: &Payload) -> Result<&Issuer, TokenError> {
+        let claimed = payload
+            .get("iss")
+            .and_then(serde_json::Value::as_str)
+            .ok_or(TokenError::BadClaims("iss"))?;
+        self.issuers.get(claimed).ok_or(TokenError::UnknownIssuer)
+    }
+
+    /// What may have changed since the token was remembered.
+    fn check_now(&self, principal: &Principal, now: Timestamp) -> Result<(), TokenError> {
+        if principal.is_expired(now) {
+            return Err(TokenError::Expired);
+        }
+        let is_revoked = principal
+            .bearer()
+            .is_some_and(|bearer| self.revocations.refuses(&bearer, now));
+        if is_revoked {
+            Err(TokenError::Revoked)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+type Payload = serde_json::Map<String, serde_json::Value>;
+
+/// The compact form of RFC 7515 section 3.1, still encoded.
+struct Parts<'a> {
+    header: &'a str,
+    payload: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn of(token: &'a str) -> Result<Self, TokenError> {
+        let is_allowed =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if token.len() > MAX_TOKEN_BYTES || !token.bytes().all(is_allowed) {
+            return Err(TokenError::Malformed);
+        }
+        let mut parts = token.split('.');
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(header), Some(payload), Some(signature), None)
+                if !header.is_empty() && !payload.is_empty() && !signature.is_empty() =>
+            {
+                Ok(Self { header, payload })
+            }
+            _ => Err(TokenError::Malformed),
+        }
+    }
+
+    fn payload(&self) -> Result<Payload, TokenError> {
+        json::object(&decode(self.payload)?).ok_or(TokenError::Malformed)
+    }
+}
+
+/// Padding, the other alphabet and stray bits at the end are all errors, so that one token has one spelling.
+fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD
+        .decode(part)
+        .map_err(|_invalid| TokenError::Malformed)
+}
