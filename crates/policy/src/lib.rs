@@ -8,6 +8,7 @@
 
 pub mod breaker;
 pub mod clock;
+pub mod hygiene;
 pub mod limits;
 pub mod problem;
 pub mod rate_headers;

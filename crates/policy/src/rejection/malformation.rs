@@ -14,7 +14,7 @@ pub enum Malformation {
     DotSegment,
     /// `//`, which some servers merge and others do not.
     EmptySegment,
-    /// `%2F`, `%5C`, `%00` or a backslash.
+    /// A backslash, or an escaped slash, backslash or control character.
     HiddenSeparator,
     /// `;` in the path, which some servers cut off and others do not.
     PathParameter,
@@ -49,7 +49,7 @@ impl Malformation {
                 "The path must not contain empty segments, that is, two slashes in a row."
             }
             Self::HiddenSeparator => {
-                "The path must not contain encoded slashes, backslashes or NUL."
+                "The path must not contain backslashes, nor slashes or control characters in escapes."
             }
             Self::PathParameter => "The path must not contain semicolons.",
             Self::Fragment => "The request target must not contain a fragment.",
