@@ -28,7 +28,7 @@ pub use fields::{BodyLength, is_dropped};
 /// Request targets beyond this are refused with 414, as by the servers behind us.
 pub const LONGEST_TARGET: usize = 8 * 1024;
 
-const METHODS: [Method; 7] = [
+pub(crate) const METHODS: [Method; 7] = [
     Method::GET,
     Method::HEAD,
     Method::POST,

@@ -6,10 +6,15 @@
 //!
 //! Invariant: nothing here does I/O, reads a clock or makes randomness; all three are arguments.
 
-pub mod breaker;
 pub mod clock;
+pub mod problem;
+pub mod rejection;
+
+pub mod access;
+pub mod breaker;
+pub mod client_address;
+pub mod forwarding;
 pub mod hygiene;
 pub mod limits;
-pub mod problem;
 pub mod rate_headers;
-pub mod rejection;
+pub mod routing;
