@@ -18,3 +18,4 @@ pub mod hygiene;
 pub mod limits;
 pub mod rate_headers;
 pub mod routing;
+pub mod security_headers;
