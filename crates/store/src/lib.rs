@@ -1,1 +1,29 @@
-//! What must last.
+//! What must last: users and their roles, sessions, signing keys, the revocation log, the audit log. The only room that names sqlx.
+//!
+//! Two databases, one set of SQL texts. [`engine`] is the narrow door to both: static text and positional values go in, rows come out.
+//! Everything beside it is written once, and one conformance suite holds both databases to it.
+//!
+//! Invariant: a change and the audit rows that tell of it are one transaction. [`Store::commit`](audit) is the only way to commit a change.
+
+mod engine;
+mod error;
+mod migration;
+mod store;
+
+mod audit;
+mod backup;
+mod keys;
+mod revocations;
+mod sessions;
+mod users;
+
+#[cfg(test)]
+mod conformance;
+
+pub use audit::{AuditCursor, AuditFilter, AuditParty, AuditRow};
+pub use backup::BackupError;
+pub use error::StoreError;
+pub use keys::{KeyState, StoredKey};
+pub use sessions::NewSession;
+pub use store::{OpenMode, Store};
+pub use users::{NewUser, PasswordRecord, User};

@@ -1,0 +1,161 @@
+//! A migrated, empty store to test with, and short words for what tests put into it.
+
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+use portcullis_audit::{Action, Event, Outcome, Party, Record, chain};
+use portcullis_config::{storage::Database, units::Timestamp};
+use portcullis_harness::postgres::Postgres;
+use tempfile::TempDir;
+
+use crate::{AuditFilter, AuditRow, NewSession, NewUser, OpenMode, Store, User};
+
+pub(super) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+pub(super) const LATER: Timestamp = Timestamp::from_millis(1_700_000_900_000);
+
+/// Ends with the test process: see the harness.
+static SERVER: LazyLock<Postgres> =
+    LazyLock::new(|| Postgres::start().expect("the tests need postgresql"));
+
+pub(super) struct Bench {
+    pub(super) store: Store,
+    pub(super) database: Database,
+    pub(super) directory: TempDir,
+    next_user: AtomicU64,
+}
+
+impl Bench {
+    pub(super) async fn sqlite() -> Self {
+        let directory = TempDir::new().unwrap();
+        let database = Database::Sqlite(directory.path().join("made/portcullis.db"));
+        Self::migrated(database, directory).await
+    }
+
+    pub(super) async fn postgres() -> Self {
+        Self::migrated(Self::empty_postgres(), TempDir::new().unwrap()).await
+    }
+
+    fn empty_postgres() -> Database {
+        Database::Postgres(SERVER.fresh_database().unwrap().into())
+    }
+
+    async fn migrated(database: Database, directory: TempDir) -> Self {
+        let store = Store::open(&database, OpenMode::Serve, "gateway")
+            .await
+            .unwrap();
+        store.migrate().await.unwrap();
+        Self {
+            store,
+            database,
+            directory,
+            next_user: AtomicU64::new(1),
+        }
+    }
+
+    /// Another, empty database of the same kind.
+    pub(super) fn empty(&self) -> Database {
+        match &self.database {
+            Database::Sqlite(_) => Database::Sqlite(self.directory.path().join("empty.db")),
+            Database::Postgres(_) => Self::empty_postgres(),
+        }
+    }
+
+    /// As another process would open the same database.
+    pub(super) async fn another(&self, chain: &str) -> Store {
+        Store::open(&self.database, OpenMode::Tool, chain)
+            .await
+            .unwrap()
+    }
+
+    pub(super) fn new_user(&self, name: &str) -> NewUser {
+        NewUser {
+            id: format!("user-{:04}", self.next_user.fetch_add(1, Ordering::Relaxed)),
+            username: Some(name.to_owned()),
+            username_key: Some(name.to_lowercase()),
+            created_at: NOW,
+            ..NewUser::default()
+        }
+    }
+
+    pub(super) async fn user(&self, name: &str) -> User {
+        self.store
+            .create_user(
+                &self.new_user(name),
+                &["guest"],
+                &event(Action::UserCreated),
+            )
+            .await
+            .unwrap()
+    }
+
+    pub(super) async fn actions(&self) -> Vec<String> {
+        self.rows()
+            .await
+            .into_iter()
+            .map(|row| row.action)
+            .collect()
+    }
+
+    pub(super) async fn rows(&self) -> Vec<AuditRow> {
+        all_rows(&self.store).await
+    }
+
+    /// Runs a statement that no caller of the store could.
+    pub(super) async fn tamper(&self, sql: &'static str) {
+        let mut tx = self.store.engine.begin().await.unwrap();
+        tx.execute(sql, &[]).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    pub(super) async fn count(&self, sql: &'static str) -> u64 {
+        self.store.engine.rows(sql, &[]).await.unwrap()[0]
+            .number("n")
+            .unwrap()
+    }
+}
+
+pub(super) async fn all_rows(store: &Store) -> Vec<AuditRow> {
+    let mut rows: Vec<AuditRow> = Vec::new();
+    loop {
+        let filter = AuditFilter {
+            after: rows.last().map(AuditRow::cursor),
+            ..AuditFilter::default()
+        };
+        let page = store.audit_rows(&filter).await.unwrap();
+        if page.is_empty() {
+            return rows;
+        }
+        rows.extend(page);
+    }
+}
+
+/// The number of records in a chain that holds together.
+pub(super) fn verified(rows: &[AuditRow]) -> u64 {
+    let records: Vec<Record> = rows.iter().map(AuditRow::record).collect();
+    chain::verify(records)
+        .expect("the chain holds together")
+        .seq
+}
+
+pub(super) fn event(action: Action) -> Event {
+    Event::new(NOW, action, Outcome::Success, Party::operator("root"))
+}
+
+pub(super) fn session(sid: &str, user: &User) -> NewSession {
+    NewSession {
+        sid: sid.to_owned(),
+        user_id: user.id.clone(),
+        user_version: user.version,
+        client_id: None,
+        resource: "hotel".to_owned(),
+        scopes: "hotel:read hotel:write".to_owned(),
+        mac_kid: None,
+        created_at: NOW,
+        idle_expires_at: LATER,
+        absolute_expires_at: LATER,
+        user_agent_hash: None,
+        ip: "2001:db8::7".parse().ok(),
+    }
+}

@@ -1,0 +1,63 @@
+//! What a store must do, said once and held against both databases. SQLite is a file in a temporary directory; PostgreSQL is a
+//! server of our own, shared by the tests, with an empty database for each.
+
+mod audit;
+mod backup;
+mod bench;
+mod keys;
+mod migrating;
+mod outage;
+mod revocations;
+mod sessions;
+mod users;
+
+/// Makes each scenario a test of both databases.
+macro_rules! conformance {
+    ($($subject:ident::$scenario:ident),+ $(,)?) => {
+        mod sqlite {
+            use super::{bench::Bench, *};
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $scenario() { $subject::$scenario(&Bench::sqlite().await).await; })+
+        }
+
+        mod postgres {
+            use super::{bench::Bench, *};
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $scenario() { $subject::$scenario(&Bench::postgres().await).await; })+
+        }
+    };
+}
+
+conformance! {
+    audit::a_change_whose_audit_row_cannot_be_kept_leaves_nothing,
+    audit::a_name_with_a_nul_is_kept,
+    audit::every_column_reads_back_as_it_was_said,
+    audit::rows_come_in_pages_and_by_action,
+    audit::the_chain_verifies_after_mixed_concurrent_writers,
+    audit::two_chains_do_not_touch_each_other,
+    keys::a_key_reads_back_as_it_was_kept,
+    keys::two_starts_make_one_signing_key,
+    migrating::a_changed_migration_is_refused,
+    migrating::a_database_of_a_newer_version_is_refused,
+    migrating::a_second_migration_finds_nothing_to_do,
+    migrating::an_empty_database_is_not_migrated,
+    migrating::of_several_processes_one_migrates,
+    outage::a_closed_store_is_unavailable,
+    revocations::a_moot_revocation_is_neither_told_nor_kept,
+    revocations::a_poller_never_misses_a_revocation,
+    sessions::a_session_of_nobody_is_not_opened,
+    sessions::a_session_and_its_events_are_one_change,
+    sessions::a_sign_in_that_races_with_a_disable_does_not_win,
+    users::a_change_of_nobody_is_not_found_and_leaves_no_row,
+    users::a_created_user_reads_back_with_its_roles,
+    users::a_disabled_user_is_enabled_again,
+    users::a_new_hash_needs_the_old_one,
+    users::a_profile_changes_no_version,
+    users::a_user_is_found_by_username_and_by_email,
+    users::a_username_cannot_pass_for_an_email_address,
+    users::disabling_outdates_the_tokens_once,
+    users::granting_and_revoking_a_role_outdate_the_tokens_once,
+    users::nobody_is_found_by_a_name_that_nobody_has,
+    users::of_many_who_take_one_name_one_gets_it,
+    users::users_come_in_pages_in_the_order_of_their_ids,
+}

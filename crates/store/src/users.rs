@@ -1,0 +1,315 @@
+//! Users and their roles.
+//!
+//! The moment of a change is its event's `at`, so that a row and the log never tell two times. Whatever takes rights away or gives
+//! them raises the user's `version` and logs a revocation of all tokens with a lower one, in the same transaction.
+
+use std::fmt;
+
+use portcullis_audit::Event;
+use portcullis_config::units::Timestamp;
+use portcullis_tokens::Revocation;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    engine::{Row, Transaction, values},
+    error::StoreError,
+    revocations,
+    store::Store,
+};
+
+/// The most users one page may have.
+const PAGE: u32 = 1000;
+
+/// Users with their roles in one statement: a row for each role, and one for a user without any.
+macro_rules! users_from {
+    ($selection:literal) => {
+        concat!(
+            "SELECT u.*, r.role FROM (",
+            $selection,
+            ") u LEFT JOIN user_roles r ON r.user_id = u.id ORDER BY u.id, r.role"
+        )
+    };
+}
+
+const BY_ID: &str = users_from!("SELECT * FROM users WHERE id = $1");
+const BY_LOGIN: &str = users_from!("SELECT * FROM users WHERE username_key = $1 OR email_key = $1");
+const AFTER: &str = users_from!("SELECT * FROM users WHERE id > $1 ORDER BY id LIMIT $2");
+
+const CREATE: &str = "INSERT INTO users (id, username, username_key, email, email_key, display_name, \
+     password_hash, password_scheme, disabled, version, created_ms, updated_ms) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $10)";
+const GRANT: &str = "INSERT INTO user_roles (user_id, role, granted_ms) VALUES ($1, $2, $3) ON CONFLICT (user_id, role) DO NOTHING";
+const REVOKE: &str = "DELETE FROM user_roles WHERE user_id = $1 AND role = $2";
+const SET_DISABLED: &str = "UPDATE users SET disabled = $2 WHERE id = $1 AND disabled <> $2";
+const SET_PROFILE: &str = "UPDATE users SET display_name = $2, updated_ms = $3 WHERE id = $1";
+const REPLACE_PASSWORD: &str = "UPDATE users SET password_hash = $3, password_scheme = $4, updated_ms = $5 \
+     WHERE id = $1 AND password_hash = $2";
+const RAISE_VERSION: &str =
+    "UPDATE users SET version = version + 1, updated_ms = $2 WHERE id = $1 RETURNING version";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    pub id: String,
+    pub username: Option<String>,
+    pub email: Option<String>,
+    pub display_name: Option<String>,
+    pub disabled: bool,
+    /// Goes up whenever tokens issued before must not be good any more; tokens carry it as `ver`.
+    pub version: u64,
+    /// Sorted by name.
+    pub roles: Vec<String>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// What a user begins with. The `_key` fields are the mapped forms that names are compared in; a username's must not contain `@`
+/// and an e-mail address's must, so that neither can be taken for the other (`Conflict` otherwise, and where both are absent).
+#[derive(Clone, Debug, Default)]
+pub struct NewUser {
+    /// A `UUIDv7` as text, so that users are listed in the order they came.
+    pub id: String,
+    pub username: Option<String>,
+    pub username_key: Option<String>,
+    pub email: Option<String>,
+    pub email_key: Option<String>,
+    pub display_name: Option<String>,
+    pub password: Option<PasswordRecord>,
+    pub disabled: bool,
+    pub created_at: Timestamp,
+}
+
+/// A password as it is kept: a PHC string, and the name of the scheme that reads it.
+#[derive(Clone)]
+pub struct PasswordRecord {
+    hash: SecretString,
+    scheme: String,
+}
+
+impl PasswordRecord {
+    pub fn new(hash: impl Into<String>, scheme: impl Into<String>) -> Self {
+        Self {
+            hash: hash.into().into(),
+            scheme: scheme.into(),
+        }
+    }
+
+    pub fn expose_hash(&self) -> &str {
+        self.hash.expose_secret()
+    }
+
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+}
+
+impl fmt::Debug for PasswordRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PasswordRecord")
+            .field("scheme", &self.scheme)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// `Taken` if id, username or e-mail address belong to somebody.
+    pub async fn create_user(
+        &self,
+        user: &NewUser,
+        roles: &[&str],
+        event: &Event,
+    ) -> Result<User, StoreError> {
+        let mut tx = self.engine.begin().await?;
+        let password = user.password.as_ref();
+        let values = values![
+            user.id.as_str(),
+            user.username.as_deref(),
+            user.username_key.as_deref(),
+            user.email.as_deref(),
+            user.email_key.as_deref(),
+            user.display_name.as_deref(),
+            password.map(PasswordRecord::expose_hash),
+            password.map(PasswordRecord::scheme),
+            user.disabled,
+            user.created_at,
+        ];
+        tx.execute(CREATE, values).await?;
+        for role in roles {
+            tx.execute(GRANT, values![user.id.as_str(), *role, user.created_at])
+                .await?;
+        }
+        self.finish(tx, &user.id, event).await
+    }
+
+    pub async fn user(&self, id: &str) -> Result<Option<User>, StoreError> {
+        Ok(users(&self.engine.rows(BY_ID, values![id]).await?)?.pop())
+    }
+
+    /// By the mapped form of a username or an e-mail address. A user who signs in elsewhere has no password.
+    pub async fn user_by_login(
+        &self,
+        key: &str,
+    ) -> Result<Option<(User, Option<PasswordRecord>)>, StoreError> {
+        // PostgreSQL takes no NUL in text, and nobody is called so.
+        if key.contains('\0') {
+            return Ok(None);
+        }
+        let rows = self.engine.rows(BY_LOGIN, values![key]).await?;
+        let Some(user) = users(&rows)?.pop() else {
+            return Ok(None);
+        };
+        let password = rows.first().map(password).transpose()?.flatten();
+        Ok(Some((user, password)))
+    }
+
+    /// A page of at most `limit` (and 1000) users in the order of their ids, after the one named.
+    pub async fn users(&self, after: Option<&str>, limit: u32) -> Result<Vec<User>, StoreError> {
+        let rows = self
+            .engine
+            .rows(AFTER, values![after.unwrap_or(""), limit.min(PAGE)])
+            .await?;
+        users(&rows)
+    }
+
+    /// Tokens issued before are refused until `revocation_until`, when the last of them has expired. Saying what is so already
+    /// changes nothing, but is kept in the log.
+    pub async fn set_disabled(
+        &self,
+        id: &str,
+        disabled: bool,
+        revocation_until: Timestamp,
+        event: &Event,
+    ) -> Result<User, StoreError> {
+        let mut tx = self.engine.begin().await?;
+        if tx.execute(SET_DISABLED, values![id, disabled]).await? > 0 {
+            outdate_tokens(&mut tx, id, revocation_until, event).await?;
+        }
+        self.finish(tx, id, event).await
+    }
+
+    /// As [`Store::set_disabled`] with regard to tokens and repetition.
+    pub async fn grant_role(
+        &self,
+        id: &str,
+        role: &str,
+        revocation_until: Timestamp,
+        event: &Event,
+    ) -> Result<User, StoreError> {
+        let mut tx = self.engine.begin().await?;
+        if tx.execute(GRANT, values![id, role, event.at]).await? > 0 {
+            outdate_tokens(&mut tx, id, revocation_until, event).await?;
+        }
+        self.finish(tx, id, event).await
+    }
+
+    /// As [`Store::set_disabled`] with regard to tokens and repetition.
+    pub async fn revoke_role(
+        &self,
+        id: &str,
+        role: &str,
+        revocation_until: Timestamp,
+        event: &Event,
+    ) -> Result<User, StoreError> {
+        let mut tx = self.engine.begin().await?;
+        if tx.execute(REVOKE, values![id, role]).await? > 0 {
+            outdate_tokens(&mut tx, id, revocation_until, event).await?;
+        }
+        self.finish(tx, id, event).await
+    }
+
+    pub async fn set_profile(
+        &self,
+        id: &str,
+        display_name: Option<&str>,
+        event: &Event,
+    ) -> Result<User, StoreError> {
+        let mut tx = self.engine.begin().await?;
+        tx.execute(SET_PROFILE, values![id, display_name, event.at])
+            .await?;
+        self.finish(tx, id, event).await
+    }
+
+    /// Keeps the same password under better parameters. `Conflict` if the hash is no longer `old`: then somebody has changed the
+    /// password meanwhile, and the old one must not come back. Nobody's rights change, so there is no event.
+    pub async fn replace_password_hash(
+        &self,
+        id: &str,
+        old: &PasswordRecord,
+        new: &PasswordRecord,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.engine.begin().await?;
+        let values = values![id, old.expose_hash(), new.expose_hash(), new.scheme(), now];
+        if tx.execute(REPLACE_PASSWORD, values).await? == 0 {
+            return Err(StoreError::Conflict);
+        }
+        self.commit(tx, &[]).await
+    }
+
+    /// Commits a change of the user with its event, and answers with the user as it then is; `NotFound` if there is none.
+    async fn finish(
+        &self,
+        mut tx: Transaction,
+        id: &str,
+        event: &Event,
+    ) -> Result<User, StoreError> {
+        let user = users(&tx.rows(BY_ID, values![id]).await?)?
+            .pop()
+            .ok_or(StoreError::NotFound)?;
+        self.commit(tx, std::slice::from_ref(event)).await?;
+        Ok(user)
+    }
+}
+
+async fn outdate_tokens(
+    tx: &mut Transaction,
+    id: &str,
+    until: Timestamp,
+    event: &Event,
+) -> Result<(), StoreError> {
+    let row = tx
+        .row(RAISE_VERSION, values![id, event.at])
+        .await?
+        .ok_or(StoreError::NotFound)?;
+    let revocation = Revocation::UserBefore {
+        user_id: id.to_owned(),
+        version: row.number("version")?,
+    };
+    revocations::log(tx, &revocation, until, event).await
+}
+
+/// Folds the rows of [`users_from`] into users.
+fn users(rows: &[Row]) -> Result<Vec<User>, StoreError> {
+    let mut users: Vec<User> = Vec::new();
+    for row in rows {
+        let id: String = row.read("id")?;
+        if users.last().is_none_or(|user| user.id != id) {
+            users.push(user(id, row)?);
+        }
+        if let (Some(user), Some(role)) = (users.last_mut(), row.read("role")?) {
+            user.roles.push(role);
+        }
+    }
+    Ok(users)
+}
+
+fn user(id: String, row: &Row) -> Result<User, StoreError> {
+    Ok(User {
+        id,
+        username: row.read("username")?,
+        email: row.read("email")?,
+        display_name: row.read("display_name")?,
+        disabled: row.read("disabled")?,
+        version: row.number("version")?,
+        roles: Vec::new(),
+        created_at: row.instant("created_ms")?,
+        updated_at: row.instant("updated_ms")?,
+    })
+}
+
+fn password(row: &Row) -> Result<Option<PasswordRecord>, StoreError> {
+    let (hash, scheme): (Option<String>, Option<String>) =
+        (row.read("password_hash")?, row.read("password_scheme")?);
+    Ok(hash
+        .zip(scheme)
+        .map(|(hash, scheme)| PasswordRecord::new(hash, scheme)))
+}
