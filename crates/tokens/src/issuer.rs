@@ -144,10 +144,10 @@ impl Issuer {
     pub(crate) fn read(
         &self,
         claims: Claims<'_>,
+        validity: Validity,
         key: &BoundKey,
         now: Timestamp,
     ) -> Result<Principal, TokenError> {
-        let validity = claims.validity()?;
         self.check_validity(&validity, now)?;
         let mut verified = match &self.rules {
             Rules::Local => read_local(claims, &validity)?,

@@ -105,8 +105,11 @@ impl Verifier {
         issuer.check_header(&header)?;
         let keys = issuer.keys.load();
         let key = keys.choose(&header)?;
+        let claims = Claims(&payload);
+        // Only their form, and before the library looks at them: it would take dates of a wrong type for bad JSON.
+        let validity = claims.validity()?;
         key.check(token)?;
-        let principal = Arc::new(issuer.read(Claims(&payload), key, now)?);
+        let principal = Arc::new(issuer.read(claims, validity, key, now)?);
         self.cache.insert(token, &principal, epoch);
         Ok(principal)
     }
