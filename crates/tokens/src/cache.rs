@@ -188,3 +188,6 @@ impl Shard {
         self.bytes = 0;
     }
 }
+
+#[cfg(test)]
+mod tests;
