@@ -55,3 +55,6 @@ fn challenge(rule: &AccessRule) -> HeaderValue {
     HeaderValue::try_from(format!("{PLAIN}, scope=\"{}\"", scopes.join(" ")))
         .unwrap_or_else(|_| plain())
 }
+
+#[cfg(test)]
+mod tests;

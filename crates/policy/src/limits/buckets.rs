@@ -72,7 +72,7 @@ pub(super) struct Shard {
     /// Indices into `entries`: five bytes for each key instead of a second copy of it.
     index: HashTable<u32>,
     entries: Vec<Entry>,
-    /// Where the next sweep begins.
+    /// Just above the entry that the next sweep looks at first.
     cursor: usize,
     overflow_full_at: u64,
     capacity: usize,
@@ -169,20 +169,20 @@ impl Shard {
         });
     }
 
-    /// Looks at up to `steps` entries and removes the full ones, which loses nothing.
+    /// Looks at up to `steps` entries and removes the full ones, which loses nothing. It goes downwards, because the
+    /// entry that moves into a gap then is one that was looked at already.
     fn sweep(&mut self, steps: usize, now: u64) {
         for _ in 0..steps.min(self.entries.len()) {
-            if self.cursor >= self.entries.len() {
-                self.cursor = 0;
+            if self.cursor == 0 || self.cursor > self.entries.len() {
+                self.cursor = self.entries.len();
             }
+            self.cursor = self.cursor.saturating_sub(1);
             let idle = self
                 .entries
                 .get(self.cursor)
                 .is_some_and(|entry| entry.full_at <= now);
             if idle {
                 self.remove(self.cursor);
-            } else {
-                self.cursor += 1;
             }
         }
     }

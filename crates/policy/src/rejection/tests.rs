@@ -1,3 +1,5 @@
+//! What holds for every rejection there is.
+
 use std::collections::HashSet;
 
 use super::*;
