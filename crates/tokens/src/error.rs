@@ -75,7 +75,7 @@ pub enum KeyError {
     NoAlgorithm,
     #[error("two issuers have the same name or the same issuer string")]
     DuplicateIssuer,
-    #[error("the name of an issuer must not be empty or contain a colon")]
+    #[error("the name of an issuer must not be empty, contain a colon, or be `local`")]
     IssuerName,
     #[error("there is no such issuer")]
     UnknownIssuer,

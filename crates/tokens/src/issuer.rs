@@ -68,7 +68,8 @@ impl IssuerSpec {
     /// Another issuer. Its keys come apart, because whoever reads files makes them.
     pub fn foreign(settings: &issuers::Issuer, keys: KeySet) -> Result<Self, KeyError> {
         // With a colon in it, `a:b` and a subject `c` would be the same as `a` and a subject `b:c`.
-        if !text::is_name(&settings.name) || settings.name.contains(':') {
+        let is_free = settings.name != issuers::LOCAL && !settings.name.contains(':');
+        if !is_free || !text::is_name(&settings.name) {
             return Err(KeyError::IssuerName);
         }
         let mapping = Mapping {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use portcullis_config::units::Timestamp;
+use portcullis_config::{issuers::LOCAL, units::Timestamp};
 
 use crate::{revocations::Bearer, scopes::ScopeSet};
 
@@ -23,10 +23,10 @@ pub enum IssuerName {
 }
 
 impl IssuerName {
-    /// For metric labels and logs.
+    /// As rules, metrics and logs name it. No foreign issuer can bear the name of the local one.
     pub fn as_str(&self) -> &str {
         match self {
-            Self::Local => "local",
+            Self::Local => LOCAL,
             Self::Foreign(name) => name,
         }
     }

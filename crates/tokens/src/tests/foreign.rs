@@ -424,6 +424,11 @@ fn issuers_are_told_apart_by_name_and_by_string() {
     };
     assert_eq!(spec("a:b", CORP).err(), Some(KeyError::IssuerName));
     assert_eq!(spec("", CORP).err(), Some(KeyError::IssuerName));
+    assert_eq!(
+        spec("local", CORP).err(),
+        Some(KeyError::IssuerName),
+        "a rule that names `local` means our own"
+    );
     let built = |specs: Vec<Result<IssuerSpec, KeyError>>| {
         let issuers = specs
             .into_iter()
