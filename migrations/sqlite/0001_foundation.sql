@@ -46,6 +46,7 @@ CREATE TABLE sessions (
 ) STRICT;
 
 CREATE INDEX sessions_by_user ON sessions (user_id);
+CREATE INDEX sessions_by_end ON sessions (abs_exp_ms);
 
 CREATE TABLE signing_keys (
     kid TEXT NOT NULL PRIMARY KEY,

@@ -239,7 +239,7 @@ async fn keep(
     Ok(())
 }
 
-/// A stranger's words as columns. PostgreSQL takes no NUL in text, and an event must not be lost for one; `bytes` has it escaped.
+/// A stranger's words as columns. Text with a NUL cannot be stored, and an event must not be lost for one; `bytes` has it escaped.
 struct Columns {
     reason: Option<String>,
     actor: (String, Option<String>),

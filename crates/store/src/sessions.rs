@@ -13,6 +13,12 @@ const OPEN: &str = "INSERT INTO sessions (sid, user_id, client_id, resource, sco
      SELECT $1, u.id, $3, $4, $5, $6, $7, $7, $8, $9, $10, $11 FROM users u \
      WHERE u.id = $2 AND u.version = $12 AND u.disabled = $13";
 
+const REMOVE_ENDED: &str = "DELETE FROM sessions \
+     WHERE sid IN (SELECT sid FROM sessions WHERE abs_exp_ms <= $1 ORDER BY abs_exp_ms LIMIT $2)";
+
+/// Rows removed in one transaction, so that sweeping never holds up a sign-in for long.
+const SWEEP: u32 = 500;
+
 #[derive(Clone, Debug)]
 pub struct NewSession {
     /// Unique for ever: it goes into tokens and into the revocation log.
@@ -62,5 +68,13 @@ impl Store {
             return Err(StoreError::Conflict);
         }
         self.commit(tx, events).await
+    }
+
+    /// Removes some of the sessions that are past their absolute end and says how many: 0 means that none is left.
+    pub async fn sweep_sessions(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let mut tx = self.engine.begin().await?;
+        let removed = tx.execute(REMOVE_ENDED, values![now, SWEEP]).await?;
+        self.commit(tx, &[]).await?;
+        Ok(removed)
     }
 }

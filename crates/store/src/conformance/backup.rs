@@ -17,6 +17,12 @@ fn mode(path: &std::path::Path) -> u32 {
 async fn a_backup_is_a_consistent_copy_while_writes_go_on() {
     let bench = Bench::sqlite().await;
     bench.user("first").await;
+    // Enough that copying takes a while.
+    bench
+        .store
+        .append_events(&vec![event(Action::LoginFailure); 5000])
+        .await
+        .unwrap();
     let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
     let store = bench.store.clone();
     let news: Vec<_> = (0..2000)
@@ -45,11 +51,15 @@ async fn a_backup_is_a_consistent_copy_while_writes_go_on() {
         all_rows(&copy).await,
     );
     assert!(users >= 1, "what was there before the backup is in it");
+    let told = rows
+        .iter()
+        .filter(|row| row.action == "user_created")
+        .count();
     assert_eq!(
-        verified(&rows),
-        users as u64,
+        told, users,
         "each user in the copy has its row, and each row its user"
     );
+    assert_eq!(verified(&rows), 5000 + users as u64);
     assert_eq!(mode(&target), 0o600);
 }
 

@@ -2,7 +2,7 @@
 
 use portcullis_audit::Action;
 
-use super::bench::{Bench, LATER, event, session};
+use super::bench::{Bench, LATER, NOW, event, session};
 use crate::StoreError;
 
 const SESSIONS: &str = "SELECT COUNT(*) AS n FROM sessions";
@@ -64,4 +64,16 @@ pub(super) async fn a_session_of_nobody_is_not_opened(bench: &Bench) {
     user.id = "nobody".to_owned();
     let outcome = bench.store.open_session(&session("s1", &user), &[]).await;
     assert!(matches!(outcome, Err(StoreError::Conflict)), "{outcome:?}");
+}
+
+pub(super) async fn a_session_is_swept_at_its_absolute_end(bench: &Bench) {
+    let user = bench.user("saad").await;
+    bench
+        .store
+        .open_session(&session("s1", &user), &[])
+        .await
+        .unwrap();
+    assert_eq!(bench.store.sweep_sessions(NOW).await.unwrap(), 0);
+    assert_eq!(bench.store.sweep_sessions(LATER).await.unwrap(), 1);
+    assert_eq!(bench.count(SESSIONS).await, 0);
 }

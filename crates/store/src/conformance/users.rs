@@ -303,3 +303,19 @@ pub(super) async fn a_profile_changes_no_version(bench: &Bench) {
         .unwrap();
     assert_eq!(cleared.display_name, None);
 }
+
+pub(super) async fn a_text_with_a_nul_is_never_stored(bench: &Bench) {
+    let user = bench.user("saad").await;
+    let event = event(Action::ProfileChanged);
+    let outcome = bench
+        .store
+        .set_profile(&user.id, Some("Sa\0ad"), &event)
+        .await;
+    assert!(matches!(outcome, Err(StoreError::Conflict)), "{outcome:?}");
+    let outcome = bench
+        .store
+        .create_user(&bench.new_user("sa\0ad"), &[], &event)
+        .await;
+    assert!(matches!(outcome, Err(StoreError::Conflict)), "{outcome:?}");
+    assert_eq!(bench.store.user("user\0").await.unwrap(), None);
+}

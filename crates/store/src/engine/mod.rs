@@ -39,12 +39,15 @@ impl Engine {
         }
     }
 
-    /// Reads outside any transaction. SQLite readers never wait for the writer.
+    /// Reads outside any transaction. SQLite readers never wait for the writer. A text with a NUL finds nothing, as nothing has one.
     pub(crate) async fn rows(
         &self,
         sql: &'static str,
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, StoreError> {
+        if !value::storable(values) {
+            return Ok(Vec::new());
+        }
         within(async {
             match self {
                 Self::Sqlite(sqlite) => Row::all(
@@ -88,12 +91,15 @@ pub(crate) enum Transaction {
 }
 
 impl Transaction {
-    /// How many rows the statement touched.
+    /// How many rows the statement touched. `Conflict` for a text with a NUL: it may not be stored.
     pub(crate) async fn execute(
         &mut self,
         sql: &'static str,
         values: &[Value<'_>],
     ) -> Result<u64, StoreError> {
+        if !value::storable(values) {
+            return Err(StoreError::Conflict);
+        }
         within(async {
             match self {
                 Self::Sqlite(tx) => Ok(value::bound(sql, values)

@@ -7,7 +7,6 @@ use sqlx::{
     Connection, Executor, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::time::timeout;
 
 use super::within_limit;
 use crate::{error::StoreError, store::OpenMode};
@@ -15,7 +14,6 @@ use crate::{error::StoreError, store::OpenMode};
 const CONNECTIONS: u32 = 10;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Set by statement and not as start-up options, which connection poolers refuse.
 const BOUNDS: &str = "SET statement_timeout = '5s'; SET lock_timeout = '4s'; \
@@ -61,9 +59,7 @@ impl Postgres {
     }
 
     pub(super) async fn close(&self) {
-        if timeout(CLOSE_TIMEOUT, self.pool.close()).await.is_err() {
-            tracing::warn!("connections to the database were still in use at the end");
-        }
+        self.pool.close().await;
     }
 }
 

@@ -78,6 +78,14 @@ impl<'a> From<&'a [u8; 32]> for Value<'a> {
     }
 }
 
+/// PostgreSQL takes no NUL in text. SQLite would, and the two would then hold different things: neither gets one.
+pub(super) fn storable(values: &[Value<'_>]) -> bool {
+    values.iter().all(|value| match value {
+        Value::Text(text) => !text.is_some_and(|text| text.contains('\0')),
+        Value::Number(_) | Value::Flag(_) | Value::Bytes(_) => true,
+    })
+}
+
 /// A prepared statement with its values. sqlx keeps it prepared on the connection.
 pub(super) fn bound<'v, DB>(sql: &'static str, values: &[Value<'v>]) -> Query<'v, DB, DB::Arguments>
 where
