@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Seconds relative to now, in milliseconds as the clock has them.
+/// What becomes of a token with these claims at that time, which must be the same when it is seen again.
 fn verdict(claims: &Value, now_millis: u64) -> Option<TokenError> {
     let key = key(SigningAlgorithm::Hs256);
     let token = forged(
