@@ -133,3 +133,18 @@ pub struct Refused {
     pub standing: Standing,
     pub retry_after: Duration,
 }
+
+impl Refused {
+    /// A refusal by a limit that is counted elsewhere, such as failed sign-ins: nothing remains of `rate`.
+    pub fn of(limit_name: &str, rate: Rate, retry_after: Duration) -> Self {
+        let standing = Standing {
+            quota: Arc::new(Quota::new(limit_name.into(), rate, rate.count.get())),
+            remaining: 0,
+            reset_after: rate.period,
+        };
+        Self {
+            standing,
+            retry_after,
+        }
+    }
+}
