@@ -1,1 +1,32 @@
-//! How a caller gets a token.
+//! How a caller gets a token: an axum router that the gateway reaches over a Unix socket, as it reaches any upstream.
+//!
+//! Start with [`router`](AuthService::router), the table of endpoints. A sign-in goes `request` (what came in) →
+//! `credentials` (throttle, look-up, password) → `entitlement` (what for) → `issue` (session, audit rows, token) →
+//! `answer`. Each endpoint is a file under `endpoints`.
+//!
+//! Invariants: one path for unknown, wrong, disabled and without a password, with the same answer and the same work; no
+//! token leaves before its session and its audit rows are committed; nothing of the input is in an answer.
+
+mod accounts;
+mod answer;
+mod caller;
+mod credentials;
+mod endpoints;
+mod entitlement;
+pub mod identifiers;
+mod issue;
+mod metrics;
+pub mod password;
+mod random;
+mod request;
+mod router;
+mod service;
+mod throttle;
+
+#[cfg(test)]
+mod tests;
+
+pub use accounts::{AccountError, NewAccount, Strength, create_user};
+pub use entitlement::ADMIN_SCOPES;
+pub use issue::SigningKeys;
+pub use service::{AuthParts, AuthService, Clock};

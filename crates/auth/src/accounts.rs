@@ -1,0 +1,88 @@
+//! Making a user: from a name and a password to a row. The registration endpoint and the command line come through
+//! here, so that no account is ever made under other rules.
+
+use portcullis_audit::Event;
+use portcullis_store::{NewUser, PasswordRecord, Store, StoreError, User};
+
+use crate::{
+    identifiers::{Email, NameError, Username},
+    issue::user_party,
+    password::{Hasher, HashingError, Password, Weakness},
+    random::{self, NoRandomness},
+};
+
+/// How stored passwords are read: Argon2id over the NFKC form. Kept beside each hash, so that a change of the
+/// normalisation could tell old ones apart.
+pub(crate) const PASSWORD_SCHEME: &str = "argon2id-nfkc";
+
+pub struct NewAccount<'a> {
+    pub username: Option<Username>,
+    pub email: Option<Email>,
+    pub password: Password,
+    pub roles: &'a [&'a str],
+    pub strength: Strength,
+}
+
+/// What is asked of the password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strength {
+    AtLeast(usize),
+    /// For the two users of the demo, whose passwords stand in the documentation.
+    Unchecked,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error("an account needs a user name or an e-mail address")]
+    Nameless,
+    #[error(transparent)]
+    Weak(#[from] Weakness),
+    #[error(transparent)]
+    Hashing(#[from] HashingError),
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// `created` is the audit event; its time becomes the user's, and its target the new user.
+pub async fn create_user(
+    store: &Store,
+    hasher: &Hasher,
+    account: NewAccount<'_>,
+    created: Event,
+) -> Result<User, AccountError> {
+    if let Strength::AtLeast(min_length) = account.strength {
+        let names: Vec<&str> = account
+            .username
+            .iter()
+            .map(Username::key)
+            .chain(account.email.iter().map(Email::key))
+            .collect();
+        account.password.check_strength(min_length, &names)?;
+    }
+    if account.username.is_none() && account.email.is_none() {
+        return Err(AccountError::Nameless);
+    }
+    let hash = hasher.hash(account.password).await?;
+    let user = NewUser {
+        id: random::row_id(created.at)?,
+        username: account
+            .username
+            .as_ref()
+            .map(|name| name.shown().to_owned()),
+        username_key: account.username.map(|name| name.key().to_owned()),
+        email: account.email.as_ref().map(|email| email.shown().to_owned()),
+        email_key: account.email.map(|email| email.key().to_owned()),
+        display_name: None,
+        password: Some(PasswordRecord::new(hash, PASSWORD_SCHEME)),
+        disabled: false,
+        created_at: created.at,
+    };
+    let target = user_party(&user.id, user.username.as_deref().or(user.email.as_deref()));
+    Ok(store
+        .create_user(&user, account.roles, &created.on(target))
+        .await?)
+}

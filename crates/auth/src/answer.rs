@@ -1,0 +1,161 @@
+//! What goes out: JSON for a yes, and the one place where a no becomes a problem.
+//!
+//! Endpoints return a [`Refusal`]; it travels as an extension of an empty response to [`finish`], which knows the
+//! request id, logs the cause and writes the body. No cause and nothing of the input is ever in an answer.
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    extract::Request,
+    http::{HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use portcullis_policy::{
+    problem::{self, Problem},
+    rejection::Rejection,
+};
+use portcullis_store::StoreError;
+use serde::Serialize;
+
+use crate::{password::HashingError, random::NoRandomness, request::Call};
+
+/// When to come again after the hashing queue was full: it drains within two seconds.
+const HASHING_RETRY: Duration = Duration::from_secs(2);
+
+/// What the client is told, and what the log is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) rejection: Rejection,
+    cause: Option<Cow<'static, str>>,
+}
+
+impl Refusal {
+    /// Our own failure. The cause goes to the log only.
+    pub(crate) fn internal(cause: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            rejection: Rejection::InternalError,
+            cause: Some(cause.into()),
+        }
+    }
+}
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        Self {
+            rejection,
+            cause: None,
+        }
+    }
+}
+
+/// `Taken` and `NotFound` are for the endpoint to tell apart; one that lets them through did not expect them.
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        let cause = Some(with_sources(&error).into());
+        let rejection = match error {
+            StoreError::Unavailable(_) | StoreError::NotMigrated => Rejection::StoreUnavailable,
+            StoreError::Taken | StoreError::Conflict => Rejection::Conflict,
+            StoreError::NotFound
+            | StoreError::Corrupt(_)
+            | StoreError::TooNew(_)
+            | StoreError::Database(_) => Rejection::InternalError,
+        };
+        Self { rejection, cause }
+    }
+}
+
+impl From<HashingError> for Refusal {
+    fn from(error: HashingError) -> Self {
+        match error {
+            HashingError::Overloaded => Rejection::Overloaded {
+                retry_after: HASHING_RETRY,
+            }
+            .into(),
+            HashingError::Stored(_)
+            | HashingError::Argon(_)
+            | HashingError::Randomness(_)
+            | HashingError::Threads(_)
+            | HashingError::Metric(_)
+            | HashingError::Abandoned => Self::internal(with_sources(&error)),
+        }
+    }
+}
+
+impl From<NoRandomness> for Refusal {
+    fn from(error: NoRandomness) -> Self {
+        Self::internal(error.to_string())
+    }
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = self.rejection.status().into_response();
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+/// A JSON answer with a status.
+pub(crate) fn json(status: StatusCode, body: impl Serialize) -> Response {
+    (status, Json(body)).into_response()
+}
+
+/// Around every endpoint: turns refusals into problems, and keeps what is not declared cacheable out of caches.
+pub(crate) async fn finish(request: Request, next: Next) -> Response {
+    let call = Call::of(request.headers());
+    let mut response = next.run(request).await;
+    if let Some(refusal) = refusal_of(&mut response) {
+        log(&refusal, &call);
+        response = problem(&refusal.rejection, &call);
+    }
+    response
+        .headers_mut()
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The router answers a method that a path does not take by itself, with nothing but the list of those it takes.
+fn refusal_of(response: &mut Response) -> Option<Arc<Refusal>> {
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        let allow = response.headers().get(header::ALLOW)?.clone();
+        return Some(Arc::new(Rejection::MethodNotAllowed { allow }.into()));
+    }
+    response.extensions_mut().remove()
+}
+
+fn problem(rejection: &Rejection, call: &Call) -> Response {
+    let body = Problem::of(rejection, &call.request_id).to_json();
+    let media_type = [(header::CONTENT_TYPE, problem::CONTENT_TYPE)];
+    let mut response = (rejection.status(), media_type, body).into_response();
+    response.headers_mut().extend(rejection.headers());
+    if rejection.closes_connection() {
+        // The rest of the body is not read, so the next request could not be found on this connection.
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn log(refusal: &Refusal, call: &Call) {
+    let (code, request_id) = (refusal.rejection.code(), &*call.request_id);
+    match (&refusal.cause, refusal.rejection.status().is_server_error()) {
+        (Some(cause), true) => tracing::error!(code, request_id, %cause, "the auth service failed"),
+        (Some(cause), false) => tracing::debug!(code, request_id, %cause, "refused"),
+        (None, _) => tracing::debug!(code, request_id, "refused"),
+    }
+}

@@ -1,0 +1,139 @@
+//! Who asks, where an endpoint needs to know: the access token, and the user behind it as the database has it now.
+//!
+//! The gateway leaves `Authorization` untouched on public routes, so the token is verified here. What was changed since
+//! it was issued counts at once, without waiting for the revocation to come around.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use portcullis_audit::{Action, Outcome};
+use portcullis_policy::rejection::{Malformation, Rejection};
+use portcullis_store::User;
+use portcullis_tokens::{IssuerName, OWN_RESOURCE, Principal, TokenError};
+
+use crate::{answer::Refusal, issue::party_of, request::Call, service::AuthService};
+
+const WRONG_RESOURCE: HeaderValue =
+    HeaderValue::from_static(r#"Bearer realm="portcullis", error="insufficient_scope""#);
+
+/// A user with a valid token.
+pub(crate) struct Caller {
+    principal: Arc<Principal>,
+    pub(crate) user: User,
+}
+
+/// What the administration API asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AdminScope {
+    UsersRead,
+    UsersWrite,
+}
+
+impl AdminScope {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::UsersRead => "users:read",
+            Self::UsersWrite => "users:write",
+        }
+    }
+
+    fn challenge(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::UsersRead => {
+                r#"Bearer realm="portcullis", error="insufficient_scope", scope="users:read""#
+            }
+            Self::UsersWrite => {
+                r#"Bearer realm="portcullis", error="insufficient_scope", scope="users:write""#
+            }
+        })
+    }
+}
+
+impl AuthService {
+    /// The user, by a token of any resource of ours.
+    pub(crate) async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
+        let token = bearer(headers)?;
+        let principal = self
+            .verifier
+            .verify(token, self.now())
+            .map_err(refused_token)?;
+        match principal.issuer() {
+            IssuerName::Local => {}
+            // Known to us, but nobody here: there is no profile to show.
+            IssuerName::Foreign(_) => {
+                return Err(Rejection::WrongResource {
+                    challenge: WRONG_RESOURCE,
+                }
+                .into());
+            }
+        }
+        let user = self.store.user(principal.subject()).await?;
+        match user {
+            Some(user) if !user.disabled && user.version == principal.version() => {
+                Ok(Caller { principal, user })
+            }
+            Some(_) | None => Err(Rejection::InvalidToken { cause: "revoked" }.into()),
+        }
+    }
+
+    /// The user, by a token for the administration API.
+    pub(crate) async fn administrator(
+        &self,
+        headers: &HeaderMap,
+        scope: AdminScope,
+        call: &Call,
+    ) -> Result<Caller, Refusal> {
+        let caller = self.caller(headers).await?;
+        let refused = if caller.principal.resource() != OWN_RESOURCE {
+            Rejection::WrongResource {
+                challenge: WRONG_RESOURCE,
+            }
+        } else if !caller.principal.scopes().contains(scope.as_str()) {
+            Rejection::InsufficientScope {
+                challenge: scope.challenge(),
+            }
+        } else {
+            return Ok(caller);
+        };
+        let event = self
+            .event(
+                call,
+                Action::AccessDenied,
+                Outcome::Refused,
+                party_of(&caller.user),
+            )
+            .because(refused.code())
+            .for_resource(OWN_RESOURCE);
+        self.desk.denial(event, self.now());
+        Err(refused.into())
+    }
+}
+
+/// RFC 6750 section 2.1. The scheme is case-insensitive (RFC 9110 section 11.1); no other place is looked at.
+fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Err(Rejection::AuthenticationRequired.into());
+    };
+    if values.next().is_some() {
+        return Err(Rejection::Malformed(Malformation::DuplicateAuthorization).into());
+    }
+    let credentials = value.to_str().ok().and_then(|text| text.split_once(' '));
+    match credentials {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+            Ok(token.trim_start_matches(' '))
+        }
+        Some(_) => Err(Rejection::AuthenticationRequired.into()),
+        None => Err(Rejection::InvalidToken { cause: "malformed" }.into()),
+    }
+}
+
+fn refused_token(error: TokenError) -> Refusal {
+    if error == TokenError::KeysUnavailable {
+        return Rejection::KeysUnavailable.into();
+    }
+    Rejection::InvalidToken {
+        cause: error.outcome(),
+    }
+    .into()
+}

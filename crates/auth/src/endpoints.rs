@@ -1,0 +1,9 @@
+//! One file for each group of endpoints.
+
+pub(crate) mod admin_users;
+pub(crate) mod health;
+pub(crate) mod login;
+pub(crate) mod me;
+mod profile;
+pub(crate) mod register;
+pub(crate) mod well_known;

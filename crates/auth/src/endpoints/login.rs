@@ -1,0 +1,140 @@
+//! `POST /v1/auth/login`: a name and a password for a token that opens one resource.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::StatusCode,
+    response::Response,
+};
+use portcullis_audit::{Action, Outcome};
+use portcullis_policy::rejection::Rejection;
+use portcullis_store::User;
+use portcullis_tokens::ScopeSet;
+use serde::Deserialize;
+
+use crate::{
+    answer::{self, Refusal},
+    entitlement::{Entitlement, NotEntitled, entitle},
+    identifiers::MAX_NAME_BYTES,
+    issue::{Issued, party_of},
+    password::Password,
+    request::{self, Call, malformed_field},
+    service::AuthService,
+};
+
+/// Deliberately without `Debug`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Login {
+    #[serde(default)]
+    username: Option<String>,
+    #[serde(default)]
+    email: Option<String>,
+    password: Password,
+    /// The default resource where absent.
+    #[serde(default)]
+    resource: Option<String>,
+    /// Separated by spaces; all that the user has there where absent.
+    #[serde(default)]
+    scope: Option<String>,
+}
+
+pub(crate) async fn login(
+    State(service): State<Arc<AuthService>>,
+    call: Call,
+    request: Request<Body>,
+) -> Result<Response, Refusal> {
+    let result = sign_in(&service, &call, request).await;
+    service.metrics.count_login(&result);
+    result.map(|issued| answer::json(StatusCode::OK, issued))
+}
+
+async fn sign_in(
+    service: &AuthService,
+    call: &Call,
+    request: Request<Body>,
+) -> Result<Issued, Refusal> {
+    let login: Login = request::json(request).await?;
+    let name = login.name()?;
+    let scopes = login.scopes()?;
+    let resource = login
+        .resource
+        .as_deref()
+        .or(service.config.default_resource.as_deref());
+    let Some(resource) = resource else {
+        return Err(malformed_field("Name the resource that the token is for."));
+    };
+    let user = service
+        .check_credentials(name, login.password.clone(), call)
+        .await?;
+    let entitlement = entitle(&service.config, &user.roles, resource, scopes.as_ref())
+        .map_err(|no| service.refuse_entitlement(no, &user, resource, call))?;
+    service.sign_in(&user, entitlement, call).await
+}
+
+impl Login {
+    /// Which of the two a name is shows in the `@`, so that an address may come as `username` as well.
+    fn name(&self) -> Result<&str, Refusal> {
+        let name = match (&self.username, &self.email) {
+            (Some(name), None) | (None, Some(name)) => name,
+            (None, None) | (Some(_), Some(_)) => {
+                return Err(malformed_field("Give either username or email."));
+            }
+        };
+        if name.is_empty() || name.len() > MAX_NAME_BYTES {
+            return Err(malformed_field("A name has 1 to 254 bytes."));
+        }
+        Ok(name)
+    }
+
+    fn scopes(&self) -> Result<Option<ScopeSet>, Refusal> {
+        let refused =
+            || malformed_field("The scope must be one or more scopes, separated by spaces.");
+        let parsed = self
+            .scope
+            .as_deref()
+            .map(ScopeSet::parse)
+            .transpose()
+            .map_err(|_invalid| refused())?;
+        if parsed.as_ref().is_some_and(ScopeSet::is_empty) {
+            Err(refused())
+        } else {
+            Ok(parsed)
+        }
+    }
+}
+
+impl AuthService {
+    async fn sign_in(
+        &self,
+        user: &User,
+        entitlement: Entitlement,
+        call: &Call,
+    ) -> Result<Issued, Refusal> {
+        let success = self
+            .event(call, Action::LoginSuccess, Outcome::Success, party_of(user))
+            .for_resource(&entitlement.resource);
+        self.issue(user, entitlement, call, vec![success]).await
+    }
+
+    fn refuse_entitlement(
+        &self,
+        no: NotEntitled,
+        user: &User,
+        resource: &str,
+        call: &Call,
+    ) -> Refusal {
+        let event = self
+            .event(call, Action::LoginFailure, Outcome::Refused, party_of(user))
+            .because(no.reason());
+        // A resource that does not exist is a stranger's text; only ours go into the log.
+        let event = match no {
+            NotEntitled::UnknownResource => event,
+            NotEntitled::NoScope | NotEntitled::ScopeNotGranted => event.for_resource(resource),
+        };
+        self.desk.offer(event, self.now());
+        Rejection::ResourceNotAllowed.into()
+    }
+}

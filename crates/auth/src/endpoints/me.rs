@@ -1,0 +1,79 @@
+//! The user's own profile: `GET /v1/auth/me`, `GET /v1/users/me`, `GET /v1/users/profile`, `PATCH /v1/users/me`.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use portcullis_audit::{Action, Outcome};
+use serde::{Deserialize, Deserializer};
+
+use super::profile::Profile;
+use crate::{
+    answer::{self, Refusal},
+    issue::party_of,
+    request::{self, Call, malformed_field},
+    service::AuthService,
+};
+
+const MAX_DISPLAY_NAME_CHARS: usize = 100;
+const BAD_DISPLAY_NAME: &str = "A display name has 1 to 100 characters, no control characters and no blanks around it; null removes it.";
+
+/// The only field a user may change. A role or a version in here is an unknown field, and refused.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    /// `null` removes it. Must be there: `Option` alone would take an empty object for a removal.
+    #[serde(deserialize_with = "present")]
+    display_name: Option<String>,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
+pub(crate) async fn show(
+    State(service): State<Arc<AuthService>>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let caller = service.caller(&headers).await?;
+    Ok(answer::json(StatusCode::OK, Profile::from(caller.user)))
+}
+
+pub(crate) async fn change(
+    State(service): State<Arc<AuthService>>,
+    call: Call,
+    request: Request<Body>,
+) -> Result<Response, Refusal> {
+    let caller = service.caller(request.headers()).await?;
+    let change: Change = request::json(request).await?;
+    let display_name = change.display_name.as_deref();
+    if display_name.is_some_and(|name| !is_display_name(name)) {
+        return Err(malformed_field(BAD_DISPLAY_NAME));
+    }
+    let party = party_of(&caller.user);
+    let event = service
+        .event(
+            &call,
+            Action::ProfileChanged,
+            Outcome::Success,
+            party.clone(),
+        )
+        .on(party);
+    let user = service
+        .store
+        .set_profile(&caller.user.id, display_name, &event)
+        .await?;
+    Ok(answer::json(StatusCode::OK, Profile::from(user)))
+}
+
+/// Free text, except for what would rearrange the text around it.
+fn is_display_name(name: &str) -> bool {
+    let rearranges = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    (1..=MAX_DISPLAY_NAME_CHARS).contains(&name.chars().count())
+        && name.trim() == name
+        && !name.chars().any(|c| c.is_control() || rearranges(c))
+}

@@ -1,0 +1,142 @@
+//! `POST /v1/auth/register`, also `signup`: a new user, made by an administrator or, where the operator says so, by
+//! anybody. Roles are never in the body; a new user has the default role.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use portcullis_audit::{Action, Event, Outcome, Party};
+use portcullis_config::auth::Registration;
+use portcullis_policy::rejection::Rejection;
+use portcullis_store::{StoreError, User};
+use serde::{Deserialize, Serialize};
+
+use super::profile::Profile;
+use crate::{
+    accounts::{AccountError, NewAccount, Strength, create_user},
+    answer::{self, Refusal},
+    caller::AdminScope,
+    entitlement::entitle,
+    identifiers::{Email, Username},
+    issue::{Issued, party_of},
+    password::{Password, Weakness},
+    request::{self, Call, malformed_field},
+    service::AuthService,
+};
+
+const BAD_USERNAME: &str =
+    "A user name has 1 to 254 bytes of letters and digits of one script, with . _ and -.";
+const BAD_EMAIL: &str = "The email is not an address that mail can be sent to.";
+const NAMELESS: &str = "Give a username, an email or both.";
+
+/// Deliberately without `Debug`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Registering {
+    #[serde(default)]
+    username: Option<String>,
+    #[serde(default)]
+    email: Option<String>,
+    password: Password,
+}
+
+#[derive(Serialize)]
+struct Registered {
+    user: Profile,
+    /// Absent where the default role has no scope of the default resource.
+    #[serde(flatten)]
+    token: Option<Issued>,
+}
+
+pub(crate) async fn register(
+    State(service): State<Arc<AuthService>>,
+    call: Call,
+    request: Request<Body>,
+) -> Result<Response, Refusal> {
+    // Before the body: a stranger's is not read.
+    let actor = service.registrar(request.headers(), &call).await?;
+    let body: Registering = request::json(request).await?;
+    let event = service.event(&call, Action::UserCreated, Outcome::Success, actor);
+    let user = service.register(body, event).await?;
+    let token = service.first_token(&user, &call).await;
+    Ok(answer::json(
+        StatusCode::CREATED,
+        Registered {
+            user: user.into(),
+            token,
+        },
+    ))
+}
+
+impl AuthService {
+    async fn registrar(&self, headers: &HeaderMap, call: &Call) -> Result<Party, Refusal> {
+        match self.config.registration {
+            Registration::Open => Ok(Party::anonymous()),
+            Registration::Admin => {
+                let caller = self
+                    .administrator(headers, AdminScope::UsersWrite, call)
+                    .await?;
+                Ok(party_of(&caller.user))
+            }
+        }
+    }
+
+    async fn register(&self, body: Registering, event: Event) -> Result<User, Refusal> {
+        let username = body.username.as_deref().map(Username::parse).transpose();
+        let email = body.email.as_deref().map(Email::parse).transpose();
+        let roles: Vec<&str> = self.config.default_role.as_deref().into_iter().collect();
+        let account = NewAccount {
+            username: username.map_err(|_why| malformed_field(BAD_USERNAME))?,
+            email: email.map_err(|_why| malformed_field(BAD_EMAIL))?,
+            password: body.password,
+            roles: &roles,
+            strength: Strength::AtLeast(self.config.password.min_length),
+        };
+        create_user(&self.store, &self.hasher, account, event)
+            .await
+            .map_err(refused_account)
+    }
+
+    /// The user exists by now, whatever becomes of the token: who gets none signs in.
+    async fn first_token(&self, user: &User, call: &Call) -> Option<Issued> {
+        let resource = self.config.default_resource.as_deref()?;
+        let entitlement = entitle(&self.config, &user.roles, resource, None).ok()?;
+        match self.issue(user, entitlement, call, Vec::new()).await {
+            Ok(issued) => Some(issued),
+            Err(refusal) => {
+                tracing::warn!(
+                    code = refusal.rejection.code(),
+                    "a new user was left without a token"
+                );
+                None
+            }
+        }
+    }
+}
+
+fn refused_account(error: AccountError) -> Refusal {
+    match error {
+        AccountError::Name(_) => malformed_field(BAD_USERNAME),
+        AccountError::Nameless => malformed_field(NAMELESS),
+        AccountError::Weak(weakness) => Rejection::WeakPassword {
+            reason: sentence(weakness),
+        }
+        .into(),
+        AccountError::Store(StoreError::Taken) => Rejection::Conflict.into(),
+        AccountError::Store(error) => error.into(),
+        AccountError::Hashing(error) => error.into(),
+        AccountError::Randomness(error) => error.into(),
+    }
+}
+
+fn sentence(weakness: Weakness) -> &'static str {
+    match weakness {
+        Weakness::Short => "The password is too short; length is what makes it strong.",
+        Weakness::IsTheName => "The password must not be the name it protects.",
+        Weakness::Repeats => "The password must not be one character repeated.",
+    }
+}

@@ -1,0 +1,175 @@
+//! Making an access token: the session and its audit rows are committed first, then the token leaves.
+
+use std::{sync::Arc, time::Duration};
+
+use portcullis_audit::{Action, Event, Outcome, Party, PartyKind};
+use portcullis_config::units::Timestamp;
+use portcullis_policy::rejection::Rejection;
+use portcullis_store::{NewSession, StoreError, User};
+use portcullis_tokens::{AccessClaims, SigningKey};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    answer::Refusal, entitlement::Entitlement, random, request::Call, service::AuthService,
+};
+
+/// The `client_id` of tokens that a user got by signing in here, without an OAuth client in between.
+const FIRST_PARTY_CLIENT: &str = "portcullis";
+
+/// The key that signs, and the key set that others verify with, which may hold retired keys as well.
+pub struct SigningKeys {
+    active: Arc<SigningKey>,
+    published: Vec<Value>,
+}
+
+impl SigningKeys {
+    pub fn new<'k>(
+        active: Arc<SigningKey>,
+        retired: impl IntoIterator<Item = &'k SigningKey>,
+    ) -> Self {
+        let published = active
+            .public_jwk()
+            .into_iter()
+            .chain(retired.into_iter().filter_map(SigningKey::public_jwk));
+        Self {
+            published: published.collect(),
+            active,
+        }
+    }
+
+    /// Entries of the JWK set, public members only. Empty with HS256.
+    pub(crate) fn published(&self) -> &[Value] {
+        &self.published
+    }
+}
+
+/// The token response of RFC 6749 section 5.1, with the resource it is for. Never printed.
+#[derive(Serialize)]
+pub(crate) struct Issued {
+    access_token: String,
+    token_type: &'static str,
+    expires_in: u64,
+    resource: String,
+    scope: String,
+}
+
+impl AuthService {
+    /// `reasons` are the events that led here, such as the sign-in; they are committed with the session.
+    pub(crate) async fn issue(
+        &self,
+        user: &User,
+        entitlement: Entitlement,
+        call: &Call,
+        mut reasons: Vec<Event>,
+    ) -> Result<Issued, Refusal> {
+        let now = self.now();
+        let session = new_session(user, &entitlement, call, now)?;
+        let claims = self.claims(user, &entitlement, &session.sid, now)?;
+        // Signed first: a session whose token could not be made would be a row about nothing.
+        let access_token = self
+            .signer
+            .active
+            .sign(&claims)
+            .map_err(|error| Refusal::internal(format!("signing: {error}")))?;
+        reasons.push(self.issued_event(user, &entitlement, &session.sid, call));
+        self.store
+            .open_session(&session, &reasons)
+            .await
+            .map_err(refused_session)?;
+        Ok(Issued {
+            access_token,
+            token_type: "bearer",
+            expires_in: entitlement.lifetime.as_secs(),
+            scope: entitlement.scopes.line().to_owned(),
+            resource: entitlement.resource,
+        })
+    }
+
+    fn claims(
+        &self,
+        user: &User,
+        entitlement: &Entitlement,
+        sid: &str,
+        now: Timestamp,
+    ) -> Result<AccessClaims, Refusal> {
+        Ok(AccessClaims {
+            iss: self.config.issuer.clone(),
+            sub: user.id.clone(),
+            aud: entitlement.resource.clone(),
+            resource: entitlement.resource.clone(),
+            iat: now.as_secs(),
+            exp: now.as_secs().saturating_add(entitlement.lifetime.as_secs()),
+            jti: random::token_id()?,
+            client_id: FIRST_PARTY_CLIENT.to_owned(),
+            scope: entitlement.scopes.line().to_owned(),
+            roles: user.roles.clone(),
+            sid: sid.to_owned(),
+            ver: user.version,
+            tenant: None,
+        })
+    }
+
+    fn issued_event(
+        &self,
+        user: &User,
+        entitlement: &Entitlement,
+        sid: &str,
+        call: &Call,
+    ) -> Event {
+        self.event(call, Action::TokenIssued, Outcome::Success, party_of(user))
+            .on(Party::new(PartyKind::Session, sid))
+            .for_resource(&entitlement.resource)
+    }
+}
+
+fn new_session(
+    user: &User,
+    entitlement: &Entitlement,
+    call: &Call,
+    now: Timestamp,
+) -> Result<NewSession, Refusal> {
+    // Without a refresh token the session ends with its only access token.
+    let expires_at = now.plus(Duration::from_secs(entitlement.lifetime.as_secs()));
+    Ok(NewSession {
+        sid: random::row_id(now)?,
+        user_id: user.id.clone(),
+        user_version: user.version,
+        client_id: Some(FIRST_PARTY_CLIENT.to_owned()),
+        resource: entitlement.resource.clone(),
+        scopes: entitlement.scopes.line().to_owned(),
+        mac_kid: None,
+        created_at: now,
+        idle_expires_at: expires_at,
+        absolute_expires_at: expires_at,
+        user_agent_hash: None,
+        ip: call.address,
+    })
+}
+
+/// The user was disabled or changed since the password was checked. Whoever signs in again meets the new state.
+fn refused_session(error: StoreError) -> Refusal {
+    match error {
+        StoreError::Conflict => Rejection::InvalidCredentials.into(),
+        StoreError::Unavailable(_)
+        | StoreError::Taken
+        | StoreError::NotFound
+        | StoreError::Corrupt(_)
+        | StoreError::NotMigrated
+        | StoreError::TooNew(_)
+        | StoreError::Database(_) => error.into(),
+    }
+}
+
+/// A user as the audit log names it.
+pub(crate) fn user_party(id: &str, name: Option<&str>) -> Party {
+    let party = Party::user(id);
+    match name {
+        Some(name) => party.named(name),
+        None => party,
+    }
+}
+
+pub(crate) fn party_of(user: &User) -> Party {
+    user_party(&user.id, user.username.as_deref().or(user.email.as_deref()))
+}

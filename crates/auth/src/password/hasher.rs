@@ -1,0 +1,310 @@
+//! The hashing pool: few threads of its own, so that a login storm holds a known amount of memory and takes nothing
+//! from the threads that serve requests.
+//!
+//! The worker itself is the permit. A client that leaves before its turn is skipped; one that leaves during it is not
+//! waited for, but its slot is taken until the hash is done, or leaving would be a way around the bound.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use portcullis_config::{
+    auth::{HashCost, PasswordRules},
+    units::ByteSize,
+};
+use prometheus::IntGauge;
+use tokio::sync::oneshot;
+
+use super::{
+    Password, StoredHashError, Verdict,
+    argon::{Bench, Shop},
+};
+use crate::random::NoRandomness;
+
+/// How many may wait. At some 20 ms a hash and one worker, the last of them waits a good second.
+const MAX_WAITING: usize = 64;
+/// How long one waits for its turn before it is told to come again.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+/// Sign-ins give way to proxied requests on the same cores.
+const NICENESS: i32 = 10;
+
+type Job = Box<dyn FnOnce(&mut Bench) + Send>;
+
+/// Hashes and verifies passwords on its own threads, which end when it is dropped.
+pub struct Hasher {
+    jobs: SyncSender<Job>,
+    waiting: IntGauge,
+    max_wait: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum HashingError {
+    #[error("too many passwords are waiting to be hashed")]
+    Overloaded,
+    #[error("a stored password hash is not run: {0}")]
+    Stored(#[source] StoredHashError),
+    #[error("argon2 failed: {0}")]
+    Argon(#[from] argon2::Error),
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    #[error("no thread could be started for hashing")]
+    Threads(#[source] std::io::Error),
+    #[error("the gauge of waiting passwords is not valid")]
+    Metric(#[from] prometheus::Error),
+    #[error("a hashing job ended without an answer")]
+    Abandoned,
+}
+
+impl Hasher {
+    /// Starts one worker for each core, or fewer where the memory budget does not hold as many. Costs one hashing.
+    pub fn start(rules: &PasswordRules, cores: usize) -> Result<Self, HashingError> {
+        let shop = Shop::open(rules.hash, rules.hashing_memory)?;
+        let (jobs, queue) = sync_channel(MAX_WAITING);
+        let waiting = IntGauge::new(
+            "password_hashing_queue",
+            "Passwords that wait to be hashed or verified.",
+        )?;
+        let queue = Arc::new(Mutex::new(queue));
+        for number in 0..workers(rules.hash, rules.hashing_memory, cores) {
+            let (shop, queue, waiting) = (Arc::clone(&shop), Arc::clone(&queue), waiting.clone());
+            thread::Builder::new()
+                .name(format!("hashing-{number}"))
+                .spawn(move || work(&queue, &waiting, &mut Bench::new(shop)))
+                .map_err(HashingError::Threads)?;
+        }
+        Ok(Self {
+            jobs,
+            waiting,
+            max_wait: MAX_WAIT,
+        })
+    }
+
+    /// The gauge `password_hashing_queue`, for the registry.
+    pub fn waiting(&self) -> &IntGauge {
+        &self.waiting
+    }
+
+    /// The PHC string to keep.
+    pub async fn hash(&self, password: Password) -> Result<String, HashingError> {
+        self.run(move |bench| bench.hash(&password)).await?
+    }
+
+    /// Without a stored hash the work is the same and the verdict is `Mismatch`.
+    pub async fn verify(
+        &self,
+        password: Password,
+        stored: Option<String>,
+    ) -> Result<Verdict, HashingError> {
+        self.run(move |bench| bench.verify(&password, stored.as_deref()))
+            .await?
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Bench) -> T + Send + 'static,
+    ) -> Result<T, HashingError> {
+        let (start, started) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
+        self.queue(Box::new(move |bench| {
+            if start.send(()).is_ok() {
+                drop(reply.send(work(bench)));
+            }
+        }))?;
+        match tokio::time::timeout(self.max_wait, started).await {
+            Err(_elapsed) => Err(HashingError::Overloaded),
+            Ok(Err(_dropped)) => Err(HashingError::Abandoned),
+            Ok(Ok(())) => answer.await.map_err(|_dropped| HashingError::Abandoned),
+        }
+    }
+
+    fn queue(&self, job: Job) -> Result<(), HashingError> {
+        self.waiting.inc();
+        self.jobs.try_send(job).map_err(|_full| {
+            self.waiting.dec();
+            HashingError::Overloaded
+        })
+    }
+}
+
+/// For tests of what is answered when nothing can be hashed.
+#[cfg(test)]
+impl Hasher {
+    /// Until what is returned is dropped, every worker of a pool of one is busy and the queue is full.
+    pub(crate) async fn stall(&self) -> std::sync::mpsc::Sender<()> {
+        let (release, held) = std::sync::mpsc::channel();
+        let (entered, inside) = oneshot::channel();
+        self.queue(Box::new(move |_| {
+            entered.send(()).ok();
+            held.recv().ok();
+        }))
+        .expect("an idle pool");
+        inside.await.expect("the worker lives");
+        while self.queue(Box::new(|_| ())).is_ok() {}
+        release
+    }
+}
+
+fn workers(cost: HashCost, budget: ByteSize, cores: usize) -> usize {
+    let fit = budget.bytes() / cost.memory.bytes().max(1);
+    usize::try_from(fit).unwrap_or(usize::MAX).min(cores).max(1)
+}
+
+fn work(queue: &Mutex<Receiver<Job>>, waiting: &IntGauge, bench: &mut Bench) {
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        tracing::debug!(%error, "the hashing threads keep their priority");
+    }
+    loop {
+        // The lock is held while waiting: the others queue for it instead of for the channel.
+        let Ok(job) = queue.lock().recv() else { return };
+        waiting.dec();
+        // A panic must not shrink the pool. The bench's memory is overwritten by the next job whatever its state.
+        if catch_unwind(AssertUnwindSafe(|| job(bench))).is_err() {
+            tracing::error!("a hashing job panicked");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn rules(memory_kib: u64, budget_kib: u64) -> PasswordRules {
+        PasswordRules {
+            min_length: 12,
+            hash: HashCost {
+                memory: ByteSize(memory_kib * 1024),
+                iterations: 1,
+                parallelism: 1,
+            },
+            hashing_memory: ByteSize(budget_kib * 1024),
+        }
+    }
+
+    fn password() -> Password {
+        Password::parse("secret").unwrap()
+    }
+
+    /// A job that says when it runs, and runs until it is released.
+    fn occupy(entered: oneshot::Sender<()>, held: Receiver<()>) -> impl FnOnce(&mut Bench) + Send {
+        move |_| {
+            entered.send(()).ok();
+            held.recv().ok();
+        }
+    }
+
+    /// A pool of one whose worker is busy until the sender is dropped.
+    async fn busy_hasher() -> (Arc<Hasher>, mpsc::Sender<()>) {
+        let hasher = Arc::new(Hasher::start(&rules(64, 64), 1).unwrap());
+        let (release, held) = mpsc::channel::<()>();
+        let (entered, inside) = oneshot::channel();
+        let occupant = Arc::clone(&hasher);
+        tokio::spawn(async move { occupant.run(occupy(entered, held)).await });
+        inside.await.unwrap();
+        (hasher, release)
+    }
+
+    #[test]
+    fn memory_and_cores_bound_the_pool() {
+        let check = |memory_kib, budget_kib, cores, expected| {
+            let rules = rules(memory_kib, budget_kib);
+            assert_eq!(workers(rules.hash, rules.hashing_memory, cores), expected);
+        };
+        check(19 * 1024, 76 * 1024, 8, 4);
+        check(19 * 1024, 76 * 1024, 2, 2);
+        check(19 * 1024, 10 * 1024, 2, 1);
+        check(19 * 1024, 76 * 1024, 0, 1);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_at_once() {
+        let (hasher, release) = busy_hasher().await;
+        for _ in 0..MAX_WAITING {
+            hasher.queue(Box::new(|_| ())).unwrap();
+        }
+        assert_eq!(hasher.waiting().get(), 64);
+        let refused = hasher.verify(password(), None).await;
+        assert!(
+            matches!(refused, Err(HashingError::Overloaded)),
+            "{refused:?}"
+        );
+        assert_eq!(hasher.waiting().get(), 64, "the refused one does not wait");
+        drop(release);
+    }
+
+    #[tokio::test]
+    async fn who_waited_too_long_is_refused_and_its_job_skipped() {
+        let (hasher, release) = busy_hasher().await;
+        let impatient = Hasher {
+            jobs: hasher.jobs.clone(),
+            waiting: hasher.waiting.clone(),
+            max_wait: Duration::ZERO,
+        };
+        let (touched, touches) = mpsc::channel::<()>();
+        let waited = impatient.run(move |_| touched.send(())).await;
+        assert!(
+            matches!(waited, Err(HashingError::Overloaded)),
+            "{waited:?}"
+        );
+        drop(release);
+        // The next one is served, which also shows that the one before it was passed over.
+        assert_eq!(
+            hasher.verify(password(), None).await.unwrap(),
+            Verdict::Mismatch
+        );
+        assert!(
+            touches.try_recv().is_err(),
+            "a job whose client left must not run"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_during_its_hash_keeps_the_slot_taken() {
+        let hasher = Arc::new(Hasher::start(&rules(64, 64), 1).unwrap());
+        let (release, held) = mpsc::channel::<()>();
+        let (entered, inside) = oneshot::channel();
+        let leaver = tokio::spawn({
+            let hasher = Arc::clone(&hasher);
+            async move { hasher.run(occupy(entered, held)).await }
+        });
+        inside.await.unwrap();
+        leaver.abort();
+        assert!(leaver.await.unwrap_err().is_cancelled());
+        hasher.queue(Box::new(|_| ())).unwrap();
+        assert_eq!(
+            hasher.waiting().get(),
+            1,
+            "the only worker is still at the leaver's hash"
+        );
+        drop(release);
+    }
+
+    #[tokio::test]
+    async fn a_panic_does_not_shrink_the_pool() {
+        let hasher = Hasher::start(&rules(64, 64), 1).unwrap();
+        let failed = hasher.run(|_| panic!("on purpose")).await;
+        assert!(matches!(failed, Err(HashingError::Abandoned)), "{failed:?}");
+        assert_eq!(
+            hasher.verify(password(), None).await.unwrap(),
+            Verdict::Mismatch
+        );
+    }
+
+    #[tokio::test]
+    async fn what_was_hashed_verifies() {
+        let hasher = Hasher::start(&rules(64, 256), 2).unwrap();
+        let stored = hasher.hash(password()).await.unwrap();
+        assert_eq!(
+            hasher.verify(password(), Some(stored)).await.unwrap(),
+            Verdict::Match { outdated: false }
+        );
+    }
+}

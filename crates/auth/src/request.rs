@@ -1,0 +1,123 @@
+//! What comes in: who asks (as the gateway says it), and bodies that are exactly what an endpoint takes.
+//!
+//! A body is bounded in size and time before it is looked at, and read into a type that knows every field: unknown and
+//! repeated fields, other types, deep nesting and anything after the value are refused by the parser. What was wrong is
+//! told in our words; the parser's message would repeat the input.
+
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::FromRequestParts,
+    http::{HeaderMap, Request, header, request::Parts},
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use portcullis_policy::rejection::{Malformation, Rejection};
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use crate::answer::Refusal;
+
+/// Room for the longest name and password with every character escaped is not needed: nobody types that.
+pub(crate) const MAX_BODY_BYTES: usize = 4 * 1024;
+/// A sign-in is one packet. Who needs longer than this is holding a connection, not typing.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Set by the gateway, and only the gateway reaches the socket.
+const CLIENT_ADDRESS: &str = "x-portcullis-client-address";
+const REQUEST_ID: &str = "x-request-id";
+const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// The request as the gateway describes it.
+#[derive(Clone)]
+pub(crate) struct Call {
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) request_id: Arc<str>,
+}
+
+impl Call {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let request_id = text(REQUEST_ID).filter(|id| id.len() <= MAX_REQUEST_ID_BYTES);
+        Self {
+            address: text(CLIENT_ADDRESS).and_then(|address| address.parse().ok()),
+            request_id: request_id.unwrap_or_default().into(),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Call {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.headers))
+    }
+}
+
+/// Reads a JSON object of type `T`, which must refuse unknown fields.
+pub(crate) async fn json<T: DeserializeOwned>(request: Request<Body>) -> Result<T, Refusal> {
+    let (head, body) = request.into_parts();
+    check_media_type(&head.headers)?;
+    let bytes = read(&head.headers, body).await?;
+    // serde would take an array for a struct, field by field.
+    let is_object = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
+    if !is_object {
+        return Err(malformed_body());
+    }
+    serde_json::from_slice(&bytes).map_err(|_repeats_the_input| malformed_body())
+}
+
+/// `application/json`, in UTF-8 (RFC 8259 section 8.1). Anything a browser sends without asking first is refused, which
+/// is what keeps other sites from posting here.
+fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let refused = || Err(Rejection::UnsupportedMediaType.into());
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return refused();
+    }
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return refused();
+    };
+    let Ok(text) = value.to_str() else {
+        return refused();
+    };
+    let mut parts = text.split(';').map(str::trim);
+    let is_json = parts
+        .next()
+        .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    if is_json && parts.all(is_utf8_parameter) {
+        Ok(())
+    } else {
+        refused()
+    }
+}
+
+fn is_utf8_parameter(parameter: &str) -> bool {
+    let Some((name, value)) = parameter.split_once('=') else {
+        return false;
+    };
+    name.eq_ignore_ascii_case("charset") && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+}
+
+async fn read(headers: &HeaderMap, body: Body) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+        return Err(Rejection::BodyTooLarge.into());
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+        Err(_elapsed) => Err(Rejection::RequestTimeout.into()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Rejection::BodyTooLarge.into()),
+        Ok(Err(_broken_off)) => Err(malformed_body()),
+        Ok(Ok(collected)) => Ok(Zeroizing::new(collected.to_bytes().to_vec())),
+    }
+}
+
+fn malformed_body() -> Refusal {
+    Rejection::Malformed(Malformation::Body).into()
+}
+
+pub(crate) fn malformed_field(sentence: &'static str) -> Refusal {
+    Rejection::Malformed(Malformation::Field(sentence)).into()
+}

@@ -1,0 +1,84 @@
+//! What all endpoints share. Made once; a change of the file that concerns it makes a new one.
+
+use std::{sync::Arc, time::Duration};
+
+use portcullis_audit::{Action, Desk, Event, Outcome, Party};
+use portcullis_config::{auth::Auth, units::Timestamp};
+use portcullis_store::Store;
+use portcullis_tokens::{LOCAL_CLOCK_SKEW, Revocations, Verifier};
+
+use crate::{
+    issue::SigningKeys, metrics::Metrics, password::Hasher, request::Call, throttle::Throttle,
+};
+
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What the binary hands in.
+pub struct AuthParts<'a> {
+    pub config: Auth,
+    pub store: Store,
+    pub signer: Arc<SigningKeys>,
+    pub hasher: Arc<Hasher>,
+    pub desk: Arc<Desk>,
+    pub clock: Clock,
+    pub registry: &'a prometheus::Registry,
+    pub verifier: Arc<Verifier>,
+    /// So that a user disabled here is refused here in the very next request.
+    pub revocations: Arc<Revocations>,
+}
+
+pub struct AuthService {
+    pub(crate) config: Auth,
+    pub(crate) store: Store,
+    pub(crate) signer: Arc<SigningKeys>,
+    pub(crate) hasher: Arc<Hasher>,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) revocations: Arc<Revocations>,
+    pub(crate) throttle: Throttle,
+    pub(crate) metrics: Metrics,
+    clock: Clock,
+}
+
+impl AuthService {
+    pub fn new(parts: AuthParts<'_>) -> Result<Self, prometheus::Error> {
+        let metrics = Metrics::register(parts.registry, &parts.hasher)?;
+        Ok(Self {
+            throttle: Throttle::new(parts.config.throttle),
+            config: parts.config,
+            store: parts.store,
+            signer: parts.signer,
+            hasher: parts.hasher,
+            desk: parts.desk,
+            verifier: parts.verifier,
+            revocations: parts.revocations,
+            metrics,
+            clock: parts.clock,
+        })
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    pub(crate) fn event(
+        &self,
+        call: &Call,
+        action: Action,
+        outcome: Outcome,
+        actor: Party,
+    ) -> Event {
+        Event::new(self.now(), action, outcome, actor)
+            .from_address(call.address)
+            .in_request(&*call.request_id)
+    }
+
+    /// When no access token that exists now can still be valid.
+    pub(crate) fn last_expiry(&self) -> Timestamp {
+        let longest: Duration = self
+            .config
+            .access_token_lifetime
+            .saturating_add(LOCAL_CLOCK_SKEW);
+        self.now().plus(longest)
+    }
+}

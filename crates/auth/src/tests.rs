@@ -1,0 +1,311 @@
+//! The service as the gateway sees it: whole requests into the router, a real SQLite database, a clock set by hand.
+
+mod accounts;
+mod hostile;
+mod login;
+mod published;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Method, Request, StatusCode, header},
+};
+use http_body_util::BodyExt;
+use portcullis_audit::{Action, Desk, Event, Outcome, Party};
+use portcullis_config::{
+    auth::{Auth, HashCost, PasswordRules, Registration, Resource, RoleScopes, Signing, Throttle},
+    storage::Database,
+    units::{ByteSize, Rate, Timestamp},
+};
+use portcullis_store::{AuditFilter, AuditRow, OpenMode, Store, User};
+use portcullis_tokens::{
+    IssuerSpec, KeySet, Revocations, SigningAlgorithm, SigningKey, Verifier, VerifierParts,
+};
+use prometheus::Registry;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+use crate::{
+    AuthParts, AuthService, NewAccount, SigningKeys, Strength, create_user,
+    identifiers::{Email, Username},
+    password::{Hasher, Password},
+};
+
+pub(crate) const ISSUER: &str = "http://localhost:8080";
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+/// The resources and roles of the shipped file, with the cheapest hash there is.
+pub(crate) fn auth_config() -> Auth {
+    let rate = |count: u64, secs| Rate {
+        count: count.try_into().unwrap(),
+        period: Duration::from_secs(secs),
+    };
+    let resource = |scopes: [&str; 2], max_token_lifetime| Resource {
+        scopes: scopes.map(str::to_owned).to_vec(),
+        max_token_lifetime,
+    };
+    let scopes =
+        |scopes: &[&str]| RoleScopes::These(scopes.iter().map(|s| (*s).to_owned()).collect());
+    Auth {
+        issuer: ISSUER.to_owned(),
+        signing: Signing::Es256,
+        access_token_lifetime: Duration::from_secs(300),
+        registration: Registration::Admin,
+        default_resource: Some("hotel".to_owned()),
+        password: PasswordRules {
+            min_length: 12,
+            hash: HashCost {
+                memory: ByteSize(64 * 1024),
+                iterations: 1,
+                parallelism: 1,
+            },
+            hashing_memory: ByteSize(64 * 1024),
+        },
+        throttle: Throttle {
+            address: rate(30, 60),
+            account: rate(10, 900),
+        },
+        resources: BTreeMap::from([
+            (
+                "hotel".to_owned(),
+                resource(["hotel:read", "hotel:write"], None),
+            ),
+            (
+                "event".to_owned(),
+                resource(["event:read", "event:write"], None),
+            ),
+            (
+                "hospital".to_owned(),
+                resource(
+                    ["hospital:read", "hospital:write"],
+                    Some(Duration::from_secs(120)),
+                ),
+            ),
+        ]),
+        roles: BTreeMap::from([
+            ("guest".to_owned(), scopes(&["hotel:read", "event:read"])),
+            (
+                "staff".to_owned(),
+                scopes(&["hotel:read", "hotel:write", "event:read", "event:write"]),
+            ),
+            ("clerk".to_owned(), scopes(&["users:read"])),
+            ("admin".to_owned(), RoleScopes::All),
+        ]),
+        default_role: Some("guest".to_owned()),
+    }
+}
+
+/// A running auth service with its database.
+pub(crate) struct House {
+    pub(crate) service: Arc<AuthService>,
+    pub(crate) registry: Registry,
+    router: Router,
+    clock: Arc<AtomicU64>,
+    _directory: TempDir,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl House {
+    pub(crate) async fn open() -> Self {
+        Self::open_with(|_| ()).await
+    }
+
+    pub(crate) async fn open_with(change: impl FnOnce(&mut Auth)) -> Self {
+        let mut config = auth_config();
+        change(&mut config);
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::Sqlite(directory.path().join("auth.db"));
+        let store = Store::open(&database, OpenMode::Serve, "test")
+            .await
+            .unwrap();
+        store.migrate().await.unwrap();
+        let key = Arc::new(SigningKey::generate(SigningAlgorithm::Es256).unwrap());
+        let revocations = Arc::new(Revocations::new());
+        let clock = Arc::new(AtomicU64::new(NOW.as_millis()));
+        let registry = Registry::new();
+        let parts = AuthParts {
+            hasher: Arc::new(Hasher::start(&config.password, 1).unwrap()),
+            verifier: Arc::new(verifier(&config, &key, &revocations)),
+            config,
+            store,
+            signer: Arc::new(SigningKeys::new(key, [])),
+            desk: Arc::new(Desk::default()),
+            clock: Arc::new({
+                let clock = Arc::clone(&clock);
+                move || Timestamp::from_millis(clock.load(Ordering::Relaxed))
+            }),
+            registry: &registry,
+            revocations,
+        };
+        let service = Arc::new(AuthService::new(parts).unwrap());
+        Self {
+            router: Arc::clone(&service).router(),
+            service,
+            registry,
+            clock,
+            _directory: directory,
+        }
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        self.clock
+            .fetch_add(by.as_millis().try_into().unwrap(), Ordering::Relaxed);
+    }
+
+    /// `saad`, the guest of the demo, and `admin`.
+    pub(crate) async fn with_demo_users(self) -> Self {
+        self.add_user("saad", "1234", "guest").await;
+        self.add_user("admin", "admin", "admin").await;
+        self
+    }
+
+    /// A name with an `@` becomes an e-mail address.
+    pub(crate) async fn add_user(&self, name: &str, password: &str, role: &str) -> User {
+        let is_address = name.contains('@');
+        let account = NewAccount {
+            username: (!is_address).then(|| Username::parse(name).unwrap()),
+            email: is_address.then(|| Email::parse(name).unwrap()),
+            password: Password::parse(password).unwrap(),
+            roles: &[role],
+            strength: Strength::Unchecked,
+        };
+        let event = Event::new(
+            NOW,
+            Action::UserCreated,
+            Outcome::Success,
+            Party::operator("test"),
+        );
+        create_user(&self.service.store, &self.service.hasher, account, event)
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        Answer {
+            status: head.status,
+            headers: head.headers,
+            text,
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str, token: Option<&str>) -> Answer {
+        self.send(request(Method::GET, path, token, Body::empty()))
+            .await
+    }
+
+    pub(crate) async fn post(&self, path: &str, token: Option<&str>, body: Value) -> Answer {
+        self.send(request(
+            Method::POST,
+            path,
+            token,
+            Body::from(body.to_string()),
+        ))
+        .await
+    }
+
+    pub(crate) async fn log_in(&self, body: Value) -> Answer {
+        self.post("/v1/auth/login", None, body).await
+    }
+
+    pub(crate) async fn token(&self, username: &str, password: &str, resource: &str) -> String {
+        let answer = self
+            .log_in(json!({ "username": username, "password": password, "resource": resource }))
+            .await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        answer.json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// What the log has by now, the events that wait at the desk included.
+    pub(crate) async fn audit(&self) -> Vec<AuditRow> {
+        let events = self.service.desk.take(1000, self.service.now());
+        self.service.store.append_events(&events).await.unwrap();
+        let filter = AuditFilter {
+            limit: 1000,
+            ..AuditFilter::default()
+        };
+        self.service.store.audit_rows(&filter).await.unwrap()
+    }
+
+    pub(crate) async fn audit_of(&self, action: Action) -> Vec<AuditRow> {
+        self.audit()
+            .await
+            .into_iter()
+            .filter(|row| row.action == action.as_str())
+            .collect()
+    }
+}
+
+fn verifier(config: &Auth, key: &SigningKey, revocations: &Arc<Revocations>) -> Verifier {
+    let keys = KeySet::new([key.verification_key()]).unwrap();
+    let resources = config.resources.keys().cloned();
+    Verifier::new(VerifierParts {
+        issuers: vec![IssuerSpec::local(
+            ISSUER,
+            resources,
+            config.access_token_lifetime,
+            keys,
+        )],
+        cache_entries: 100,
+        cache_bytes: 1 << 20,
+        revocations: Arc::clone(revocations),
+    })
+    .unwrap()
+}
+
+/// A request as the gateway would pass it on.
+pub(crate) fn request(
+    method: Method,
+    path: &str,
+    token: Option<&str>,
+    body: Body,
+) -> Request<Body> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("x-portcullis-client-address", "192.0.2.7")
+        .header("x-request-id", "r-1");
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    request.body(body).unwrap()
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap()
+    }
+
+    /// The problem's code, having checked that it is a whole problem.
+    pub(crate) fn problem(&self) -> String {
+        assert_eq!(
+            self.headers[header::CONTENT_TYPE],
+            "application/problem+json",
+            "{}",
+            self.text
+        );
+        assert_eq!(self.headers[header::CACHE_CONTROL], "no-store");
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status.as_u16());
+        assert_eq!(problem["request_id"], "r-1");
+        problem["code"].as_str().unwrap().to_owned()
+    }
+}

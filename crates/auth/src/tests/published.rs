@@ -1,0 +1,92 @@
+//! What anybody may read, and what is not there.
+
+use axum::{
+    body::Body,
+    http::{Method, StatusCode, header},
+};
+use serde_json::json;
+
+use super::{House, ISSUER, request};
+
+#[tokio::test]
+async fn the_key_set_has_public_members_only() {
+    let house = House::open().await;
+    let answer = house.get("/.well-known/jwks.json", None).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.headers[header::CACHE_CONTROL], "public, max-age=300");
+    let set = answer.json();
+    let key = set["keys"][0].as_object().unwrap();
+    let mut members: Vec<_> = key.keys().map(String::as_str).collect();
+    members.sort_unstable();
+    assert_eq!(members, ["alg", "crv", "kid", "kty", "use", "x", "y"]);
+}
+
+#[tokio::test]
+async fn the_metadata_names_the_issuer_byte_for_byte_and_only_what_exists() {
+    for issuer in [ISSUER, "https://gate.example/"] {
+        let house = House::open_with(|config| config.issuer = issuer.to_owned()).await;
+        let metadata = house
+            .get("/.well-known/oauth-authorization-server", None)
+            .await
+            .json();
+        assert_eq!(metadata["issuer"], issuer);
+        let jwks = metadata["jwks_uri"].as_str().unwrap();
+        assert_eq!(
+            jwks,
+            format!("{}/.well-known/jwks.json", issuer.trim_end_matches('/'))
+        );
+        assert_eq!(metadata.as_object().unwrap().len(), 4, "{metadata}");
+    }
+}
+
+#[tokio::test]
+async fn health_is_the_line_of_the_older_services() {
+    let house = House::open().await;
+    let expected = json!({"status": "healthy", "service": "portcullis", "timestamp": "2027-01-15T08:00:00.000Z"});
+    assert_eq!(house.get("/health", None).await.json(), expected);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_a_problem() {
+    let house = House::open().await;
+    for path in [
+        "/",
+        "/v1",
+        "/v1/auth/",
+        "/v1/auth/refresh",
+        "/oauth/token",
+        "/v1/auth/login/",
+        "/v1/admin/users/x",
+    ] {
+        let answer = house.get(path, None).await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (StatusCode::NOT_FOUND, "route-not-found"),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_a_path_does_not_take_is_told_those_it_takes() {
+    let house = House::open().await;
+    for (method, path, allow) in [
+        (Method::GET, "/v1/auth/login", "POST"),
+        (Method::POST, "/.well-known/jwks.json", "GET,HEAD"),
+        (Method::DELETE, "/v1/users/me", "GET,HEAD,PATCH"),
+        (Method::PUT, "/health", "GET,HEAD"),
+    ] {
+        let answer = house
+            .send(request(method, path, None, Body::from("{}")))
+            .await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed")
+        );
+        assert_eq!(answer.headers[header::ALLOW], allow, "{path}");
+    }
+    let head = house
+        .send(request(Method::HEAD, "/health", None, Body::empty()))
+        .await;
+    assert_eq!((head.status, head.text.as_str()), (StatusCode::OK, ""));
+}
