@@ -177,7 +177,7 @@ impl Machine {
         outcome: Outcome,
         now: Duration,
     ) -> Option<Transition> {
-        if entry.generation != self.generation {
+        if !self.is_current(entry) {
             return None;
         }
         let slow = self.is_slow(&outcome);
@@ -190,9 +190,13 @@ impl Machine {
 
     /// Takes a probe back without an outcome. Its generation is checked, for another may have begun meanwhile.
     pub(super) fn give_back(&mut self, entry: &Entry) {
-        if entry.generation == self.generation {
+        if self.is_current(entry) {
             self.end_probe(entry);
         }
+    }
+
+    pub(super) fn is_current(&self, entry: &Entry) -> bool {
+        entry.generation == self.generation
     }
 
     /// A slow answer is no success for a probe: closed again, the breaker would only open for the same reason.
