@@ -24,17 +24,17 @@ pub(crate) fn nearest<'k>(written: &str, known: impl Iterator<Item = &'k str>) -
         .map(|(_, candidate)| candidate)
 }
 
-/// "there is no upstream `hotl`: did you mean `hotel`?"
-pub(crate) fn unknown<'k>(
+/// "there is no upstream `hotl`: did you mean `hotel`?", where `shown` is how the name may be shown.
+pub(crate) fn unknown(
     what: &str,
+    shown: &str,
     written: &str,
-    known: impl Iterator<Item = &'k str>,
+    known: &[&str],
     remedy: &str,
 ) -> String {
-    let written_shown = quote(written);
-    match nearest(written, known) {
-        Some(nearest) => format!("there is no {what} {written_shown}: did you mean `{nearest}`?"),
-        None => format!("there is no {what} {written_shown}: {remedy}"),
+    match nearest(written, known.iter().copied()) {
+        Some(nearest) => format!("there is no {what} {shown}: did you mean `{nearest}`?"),
+        None => format!("there is no {what} {shown}: {remedy}"),
     }
 }
 
@@ -53,6 +53,10 @@ pub(crate) fn quote(text: &str) -> String {
 }
 
 /// Fit for one line of a terminal, whatever the file holds.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars().flat_map(printable).collect()
+}
+
 pub(crate) fn shorten(text: &str) -> String {
     let mut characters = text.chars();
     let mut shown: String = characters

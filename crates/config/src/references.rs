@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+use crate::names;
+
 /// Something outside the file that a string in it refers to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reference {
@@ -86,7 +88,7 @@ fn environment(written: &str, secrets: Secrets<'_>) -> Result<SecretString, Stri
             Ok(SecretString::from(default))
         }
         (Ok(value), _) => Ok(value),
-        (Err(_), Some(default)) => Ok(SecretString::from(default)),
+        (Err(_unset), Some(default)) => Ok(SecretString::from(default)),
         (Err(reason), None) => Err(format!(
             "`${{env:{name}}}` does not resolve: {reason}; set it, or write ${{env:{name}:-default}}"
         )),
@@ -95,8 +97,12 @@ fn environment(written: &str, secrets: Secrets<'_>) -> Result<SecretString, Stri
 
 /// The line end that editors and `echo` leave is not part of a secret.
 fn file(path: &str, secrets: Secrets<'_>) -> Result<SecretString, String> {
-    let value = secrets(&Reference::File(PathBuf::from(path)))
-        .map_err(|reason| format!("`${{file:{path}}}` does not resolve: {reason}"))?;
+    let value = secrets(&Reference::File(PathBuf::from(path))).map_err(|reason| {
+        format!(
+            "{} does not resolve: {reason}",
+            names::quote(&format!("${{file:{path}}}"))
+        )
+    })?;
     Ok(SecretString::from(
         value.expose_secret().trim_end_matches(['\r', '\n']),
     ))

@@ -165,3 +165,47 @@ impl Segment {
         Ok(Self::Literal(text.to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{PathPattern, Segment};
+
+    fn check(text: &str, segments: &[&str], subtree: bool) {
+        let pattern =
+            PathPattern::parse(text).unwrap_or_else(|complaint| panic!("{text} {complaint}"));
+        let segments = segments.iter().map(|segment| match *segment {
+            "*" => Segment::Any,
+            literal => Segment::Literal(literal.to_owned()),
+        });
+        assert_eq!(
+            pattern,
+            PathPattern {
+                segments: segments.collect(),
+                subtree
+            },
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_pattern_is_its_segments_and_whether_all_below_belongs_to_it() {
+        check("/", &[""], false);
+        check("/**", &[], true);
+        check("/x", &["x"], false);
+        check("/x/", &["x", ""], false);
+        check("/x/**", &["x"], true);
+        check("/x/*/y", &["x", "*", "y"], false);
+        check("/*/**", &["*"], true);
+        check("/.well-known/a@b", &[".well-known", "a@b"], false);
+    }
+
+    #[test]
+    fn what_no_canonical_path_has_is_refused() {
+        for text in [
+            "", "x", "//", "/a//b", "//**", "/./a", "/a/..", "/a;b", "/a?b", "/a#b", "/a%20b",
+            "/ä", "/a\\b", "/a b", "/***",
+        ] {
+            assert!(PathPattern::parse(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! configuration is read by people, and each of these makes a file mean something else than it seems to say. A node that
 //! was refused stays in the tree as [`Kind::Flawed`], so that the rest is still read and nothing is reported twice.
 
+use crate::names;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, StrInput};
 
 /// Deeper than any key of the file by far; it bounds the recursion below.
@@ -241,7 +242,7 @@ impl From<ScanError> for Flaw {
     fn from(error: ScanError) -> Self {
         Self {
             place: Place::from(*error.marker()),
-            text: format!("this is not YAML: {}", error.info()),
+            text: format!("this is not YAML: {}", names::one_line(error.info())),
         }
     }
 }

@@ -143,3 +143,83 @@ fn show(quantity: u64, units: &[(&str, u64)]) -> String {
         None => quantity.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations_sizes_and_rates_are_read_as_written() {
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("14d"), Ok(Duration::from_secs(14 * 86_400)));
+        assert_eq!(parse_size("16KiB"), Ok(ByteSize(16_384)));
+        assert_eq!(parse_size("10"), Ok(ByteSize(10)));
+        let rate = parse_rate("60/1m").expect("as the documentation has it");
+        assert_eq!(
+            (rate.count.get(), rate.period),
+            (60, Duration::from_secs(60))
+        );
+    }
+
+    #[test]
+    fn what_is_ambiguous_is_no_quantity() {
+        for text in [
+            "",
+            "30",
+            "1.5s",
+            "-1s",
+            "1 s",
+            "1S",
+            "1h30m",
+            "s",
+            "99999999999999999999s",
+            "4000d",
+            "١s",
+        ] {
+            assert!(parse_duration(text).is_err(), "{text:?}");
+        }
+        for text in ["", "1KB", "1kib", "-1", "1.5MiB", "99999999999GiB"] {
+            assert!(parse_size(text).is_err(), "{text:?}");
+        }
+        for text in [
+            "",
+            "60",
+            "60/",
+            "/1m",
+            "0/1m",
+            "60/0s",
+            "60/m",
+            "60/1m/1m",
+            "9999999999/1s",
+        ] {
+            assert!(parse_rate(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_clock_saturates_instead_of_wrapping() {
+        assert_eq!(
+            Timestamp::from_millis(u64::MAX)
+                .plus(Duration::MAX)
+                .as_millis(),
+            u64::MAX
+        );
+        assert_eq!(
+            Timestamp::from_secs(1).saturating_since(Timestamp::from_secs(2)),
+            Duration::ZERO
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_reads_as_the_same(millis in 0..=3650 * 86_400_000u64, bytes in 0..=MOST) {
+            let duration = Duration::from_millis(millis);
+            prop_assert_eq!(parse_duration(&show_duration(duration)), Ok(duration));
+            prop_assert_eq!(parse_size(&show_size(bytes)), Ok(ByteSize(bytes)));
+        }
+    }
+}

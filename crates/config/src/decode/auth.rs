@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroU64,
     time::Duration,
 };
 
@@ -12,7 +13,6 @@ use crate::{
         Auth, HashCost, PORTCULLIS_RESOURCE, PORTCULLIS_SCOPES, PasswordRules, Registration,
         Resource, RoleScopes, Signing, Throttle,
     },
-    names,
     reader::{Section, Value},
     units::{self, ByteSize, Rate},
 };
@@ -40,40 +40,22 @@ pub(super) fn auth(section: &Section<'_>) -> Auth {
         registration: section.or("registration", Registration::Admin, |value| {
             value.word(&[("open", Registration::Open), ("admin", Registration::Admin)])
         }),
-        default_resource: section.find("default_resource").and_then(|value| {
-            one_of(
-                &value,
-                "resource",
-                &resources,
-                "declare it under `auth.resources`",
-            )
-        }),
+        default_resource: section
+            .find("default_resource")
+            .and_then(|value| declared(&value, "resource", &resources)),
         password: section.within("password", password),
         throttle: section.within("throttle", throttle),
         default_role: section
             .find("default_role")
-            .and_then(|value| one_of(&value, "role", &roles, "declare it under `auth.roles`")),
+            .and_then(|value| declared(&value, "role", &roles)),
         resources,
         roles,
     }
 }
 
-fn one_of<T>(
-    value: &Value<'_>,
-    what: &str,
-    declared: &BTreeMap<String, T>,
-    remedy: &str,
-) -> Option<String> {
-    let name = value.text()?;
-    if !declared.contains_key(&name) {
-        value.mistake(names::unknown(
-            what,
-            &name,
-            declared.keys().map(String::as_str),
-            remedy,
-        ));
-    }
-    Some(name)
+fn declared<T>(value: &Value<'_>, what: &str, names: &BTreeMap<String, T>) -> Option<String> {
+    let known: Vec<&str> = names.keys().map(String::as_str).collect();
+    value.known(what, &known, &format!("declare it under `auth.{what}s`"))
 }
 
 fn absolute_url(text: &str) -> Result<String, String> {
@@ -180,16 +162,18 @@ fn hash_cost(section: &Section<'_>) -> HashCost {
 }
 
 fn throttle(section: &Section<'_>) -> Throttle {
-    let rate = |key, default: &str| {
-        let default = units::parse_rate(default).unwrap_or(Rate {
-            count: std::num::NonZeroU64::MIN,
-            period: Duration::from_secs(1),
-        });
-        section.or(key, default, |value| value.parse(units::parse_rate))
-    };
+    let rate = |key, default| section.or(key, default, |value| value.parse(units::parse_rate));
     Throttle {
-        address: rate("address", "30/1m"),
-        account: rate("account", "10/15m"),
+        address: rate("address", per_minutes(30, 1)),
+        account: rate("account", per_minutes(10, 15)),
+    }
+}
+
+fn per_minutes(count: u64, minutes: u64) -> Rate {
+    let count = NonZeroU64::new(count).expect("a default rate lets something pass");
+    Rate {
+        count,
+        period: Duration::from_secs(60 * minutes),
     }
 }
 
@@ -271,23 +255,16 @@ fn role(value: &Value<'_>, known: &[&str]) -> RoleScopes {
     let alone = elements.len() == 1;
     let mut scopes = Vec::new();
     for element in elements {
-        let Some(scope) = element.text() else {
-            continue;
-        };
-        if scope == "*" && alone {
-            return RoleScopes::All;
-        }
-        if scope == "*" {
-            element.mistake("means every scope: write it alone, or name the scopes");
-        } else if !known.contains(&scope.as_str()) {
-            element.mistake(names::unknown(
+        match element.text().as_deref() {
+            Some("*") if alone => return RoleScopes::All,
+            Some("*") => element.mistake("means every scope: write it alone, or name the scopes"),
+            Some(_) => scopes.extend(element.known(
                 "scope",
-                &scope,
-                known.iter().copied(),
+                known,
                 "declare it in one of `auth.resources`",
-            ));
+            )),
+            None => {}
         }
-        scopes.push(scope);
     }
     RoleScopes::These(scopes)
 }

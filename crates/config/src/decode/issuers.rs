@@ -86,9 +86,7 @@ fn issuer(section: &Section<'_>) -> Issuer {
             .unwrap_or_default(),
         keys: key_source(section, &algorithms),
         algorithms,
-        types: section.or("types", default_types(), |value| {
-            Some(value.each(|element| element.parse(token_type)))
-        }),
+        types: section.or("types", default_types(), |value| Some(types(value))),
         claims: section.within("claims", claims),
         roles: section.or("roles", BTreeMap::new(), |value| Some(roles(value))),
         clock_skew: section.or("clock_skew", Duration::from_secs(5), |value| {
@@ -105,7 +103,7 @@ fn issuer(section: &Section<'_>) -> Issuer {
 
 fn not_empty(text: &str) -> Result<String, String> {
     if text.is_empty() {
-        return Err("is empty: write the text that stands in the token".to_owned());
+        return Err("says nothing: write what stands in the token".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -227,6 +225,17 @@ fn default_types() -> Vec<TokenType> {
         TokenType::Named("JWT".to_owned()),
         TokenType::Absent,
     ]
+}
+
+fn types(value: &Value<'_>) -> Vec<TokenType> {
+    let elements = value.list();
+    if elements.is_empty() {
+        value.mistake("is empty: no token could be accepted");
+    }
+    elements
+        .iter()
+        .filter_map(|element| element.parse(token_type))
+        .collect()
 }
 
 fn token_type(text: &str) -> Result<TokenType, String> {

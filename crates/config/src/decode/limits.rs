@@ -1,12 +1,18 @@
-//! `rate_limits:`. The types are in [`crate::limits`].
+//! `rate_limits:`, and how routes name them. The types are in [`crate::limits`].
 
-use std::{collections::BTreeMap, num::NonZeroU64, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::{NonZeroU32, NonZeroU64},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::at_least_a_millisecond;
 use crate::{
     limits::{KeyPart, RateLimit, Tier},
     names,
     reader::{Section, Value},
+    routes::Spend,
     units::{self, Rate},
 };
 
@@ -119,14 +125,15 @@ fn key_part(text: &str) -> Result<KeyPart, String> {
 }
 
 fn tiers(value: &Value<'_>, roles: &[String]) -> BTreeMap<String, Tier> {
+    let known: Vec<&str> = roles.iter().map(String::as_str).collect();
     let mut tiers = BTreeMap::new();
     for (role, value) in value.entries() {
-        if !roles.iter().any(|known| known == role) {
-            let known = roles.iter().map(String::as_str);
+        if !known.contains(&role) {
             value.mistake(names::unknown(
                 "role",
+                &names::quote(role),
                 role,
-                known,
+                &known,
                 "declare it under `auth.roles`",
             ));
         }
@@ -144,4 +151,65 @@ fn tier(text: &str) -> Result<Tier, String> {
             .map(Tier::Limited)
             .map_err(|complaint| format!("{complaint}, or unlimited")),
     }
+}
+
+/// `rate_limits` of a route: which of them a request spends from, and how much.
+pub(super) fn spends(value: &Value<'_>, limits: &[Arc<RateLimit>]) -> Vec<Spend> {
+    let mut spends: Vec<Spend> = Vec::new();
+    for element in value.list() {
+        let Some(spend) = spend(&element, limits) else {
+            continue;
+        };
+        if spends
+            .iter()
+            .any(|other| other.limit.name == spend.limit.name)
+        {
+            element.mistake("is spent on twice: keep one, and raise its `cost` if that was meant");
+        }
+        spends.push(spend);
+    }
+    spends
+}
+
+fn spend(value: &Value<'_>, limits: &[Arc<RateLimit>]) -> Option<Spend> {
+    if value.is_single() {
+        return Some(Spend {
+            limit: limit(value, limits)?,
+            cost: NonZeroU32::MIN,
+        });
+    }
+    let spend = value.section(|section| {
+        let limit = section
+            .require("limit", "name one of `rate_limits`")
+            .and_then(|value| limit(&value, limits));
+        let cost = section.or("cost", NonZeroU32::MIN, |value| {
+            cost(value, limit.as_deref())
+        });
+        Some(Spend {
+            limit: limit?,
+            cost,
+        })
+    });
+    spend.flatten()
+}
+
+fn limit(value: &Value<'_>, limits: &[Arc<RateLimit>]) -> Option<Arc<RateLimit>> {
+    let known: Vec<&str> = limits.iter().map(|limit| limit.name.as_str()).collect();
+    let name = value.known("rate limit", &known, "declare it under `rate_limits`")?;
+    limits.iter().find(|limit| limit.name == name).cloned()
+}
+
+fn cost(value: &Value<'_>, limit: Option<&RateLimit>) -> Option<NonZeroU32> {
+    let cost = value
+        .number::<u32>(1..=u64::from(u32::MAX))
+        .and_then(NonZeroU32::new)?;
+    if let Some(limit) = limit.filter(|limit| u64::from(cost.get()) > limit.burst.get()) {
+        let text = format!(
+            "is more than {} holds at once ({}): no request would ever pass",
+            names::quote(&limit.name),
+            limit.burst
+        );
+        value.mistake(text);
+    }
+    Some(cost)
 }

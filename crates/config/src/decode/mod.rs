@@ -3,6 +3,7 @@
 //! Sections are read before those that name them, so that a route finds its upstream and its limits already made. A
 //! section with a mistake still stands under its name: what refers to it is not wrong because of that.
 
+mod access;
 mod auth;
 mod issuers;
 mod limits;
@@ -27,11 +28,13 @@ pub(crate) fn config(root: &Value<'_>) -> Option<Config> {
             .find("auth")
             .and_then(|value| value.section(auth::auth));
         let issuers = issuers::issuers(file, auth.as_ref());
+        let roles = roles(auth.as_ref(), &issuers);
         let upstreams = upstreams::upstreams(file);
-        let rate_limits = limits::rate_limits(file, &roles(auth.as_ref(), &issuers));
+        let rate_limits = limits::rate_limits(file, &roles);
         let declared = routes::Declared {
             auth: auth.as_ref(),
             issuers: &issuers,
+            roles: &roles,
             upstreams: &upstreams,
             rate_limits: &rate_limits,
         };

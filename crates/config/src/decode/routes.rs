@@ -2,22 +2,22 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    num::NonZeroU32,
+    net::{Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
 use http::{HeaderName, Method};
 
-use super::{at_least_a_millisecond, roles, server, upstreams::is_host_name};
+use super::{access, at_least_a_millisecond, limits, server, upstreams::is_host_name};
 use crate::{
-    auth::{Auth, PORTCULLIS_RESOURCE, PORTCULLIS_SCOPES},
-    issuers::{Issuer, LOCAL},
+    auth::Auth,
+    issuers::Issuer,
     limits::RateLimit,
     names,
     reader::{Section, Value},
     routes::{
-        Access, AccessRule, AddressLists, AuditLevel, IdentityHeaders, PathPattern, Rewrite, Route,
-        RouteMatch, Segment, Spend, Target,
+        AddressLists, AuditLevel, IdentityHeaders, PathPattern, Rewrite, Route, RouteMatch,
+        Segment, Target,
     },
     units::MOST,
     upstreams::Upstream,
@@ -29,6 +29,8 @@ const BUILTIN_AUTH: &str = "builtin:auth";
 pub(super) struct Declared<'a> {
     pub(super) auth: Option<&'a Auth>,
     pub(super) issuers: &'a [Issuer],
+    /// Those of `auth`, and those that other issuers' roles are mapped to.
+    pub(super) roles: &'a [String],
     pub(super) upstreams: &'a [Arc<Upstream>],
     pub(super) rate_limits: &'a [Arc<RateLimit>],
 }
@@ -70,17 +72,18 @@ fn route(section: &Section<'_>, declared: &Declared<'_>) -> Option<Route> {
         .and_then(|value| value.section(route_match));
     let matches = matches.flatten();
     let target = section.require("upstream", "name one of `upstreams`, or builtin:auth");
-    let target = target.and_then(|value| target_of(&value, declared));
-    let access = section.require(
+    let target = target.and_then(|value| self::target(&value, declared));
+    let open_to = section.require(
         "auth",
         "say which resource a token must be for, or say `auth: public` to leave it open",
     );
-    let access = access.and_then(|value| access_of(&value, declared));
+    let access = open_to.and_then(|value| access::access(&value, declared));
     let rewrite = section.within("rewrite", |rewrite| rewrite_of(rewrite, matches.as_ref()));
     let levels = [("refusals", AuditLevel::Refusals), ("all", AuditLevel::All)];
+    // What may be missing comes last: its `?` leaves the function, and everything else is to be read before.
     Some(Route {
         rate_limits: section.or("rate_limits", Vec::new(), |value| {
-            Some(spends(value, declared.rate_limits))
+            Some(limits::spends(value, declared.rate_limits))
         }),
         timeout: section
             .find("timeout")
@@ -124,20 +127,20 @@ fn method(text: &str) -> Result<Method, String> {
         return Err("is never let through: remove it".to_owned());
     }
     if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
-        return Err(format!(
-            "never comes, methods are upper case: write {}",
-            text.to_ascii_uppercase()
-        ));
+        return Err("never comes: methods are upper case, as in GET".to_owned());
     }
     Ok(method)
 }
 
+/// As the `Host` field has it, so IPv6 addresses stand in brackets (RFC 3986 section 3.2.2).
 fn host(text: &str) -> Result<String, String> {
-    let address = text
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<std::net::IpAddr>()
-        .is_ok();
+    let v6 = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let address = match v6 {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => text.parse::<Ipv4Addr>().is_ok(),
+    };
     if !address && !is_host_name(text) {
         return Err(
             "is no host: write a name such as api.example.com, without port and wildcard"
@@ -147,246 +150,23 @@ fn host(text: &str) -> Result<String, String> {
     Ok(text.to_ascii_lowercase())
 }
 
-fn target_of(value: &Value<'_>, declared: &Declared<'_>) -> Option<Target> {
-    let name = value.text()?;
-    if name == BUILTIN_AUTH {
-        if declared.auth.is_none() {
-            value.mistake(
-                "the embedded auth service needs its section: write `auth:`, or remove this route",
-            );
-        }
-        return Some(Target::Auth);
-    }
-    let upstream = declared
-        .upstreams
+fn target(value: &Value<'_>, declared: &Declared<'_>) -> Option<Target> {
+    let upstreams = declared.upstreams;
+    let mut known: Vec<&str> = upstreams
         .iter()
-        .find(|upstream| upstream.name == name);
-    if upstream.is_none() {
-        let known = declared
-            .upstreams
-            .iter()
-            .map(|upstream| upstream.name.as_str())
-            .chain([BUILTIN_AUTH]);
-        value.mistake(names::unknown(
-            "upstream",
-            &name,
-            known,
-            "declare it under `upstreams`",
-        ));
-    }
-    upstream.map(|upstream| Target::Upstream(Arc::clone(upstream)))
-}
-
-fn access_of(value: &Value<'_>, declared: &Declared<'_>) -> Option<Access> {
-    if value.is_single() {
-        return value.parse(|text| match text {
-            "public" => Ok(Access::Public),
-            _ => Err("is not known here: write public, or `resource: …` below it".to_owned()),
-        });
-    }
-    value.section(|section| {
-        for key in ["tenant", "fresh", "optional"] {
-            section.later_unless(key, &["false"]);
-        }
-        if declared.auth.is_none() && declared.issuers.is_empty() {
-            section.mistake(
-                "no token could be accepted: write `auth:` or `issuers:`, or `auth: public` here",
-            );
-        }
-        Access::Protected(access_rule(section, declared))
-    })
-}
-
-fn access_rule(section: &Section<'_>, declared: &Declared<'_>) -> AccessRule {
-    let resource = section
-        .require("resource", "name what a token must be for")
-        .and_then(|value| resource(&value, declared));
-    let resource = resource.unwrap_or_default();
-    let (all_scopes, any_scopes) = section.within("scopes", |scopes| {
-        let read = |key| {
-            scopes.or(key, Vec::new(), |value| {
-                Some(scopes_of(value, &resource, declared))
-            })
-        };
-        (read("all"), read("any"))
-    });
-    let any_roles = section.within("roles", |roles| {
-        roles.or("any", Vec::new(), |value| Some(roles_of(value, declared)))
-    });
-    let issuers = section.or("issuers", Vec::new(), |value| {
-        Some(issuers_of(value, declared))
-    });
-    AccessRule {
-        resource,
-        all_scopes,
-        any_scopes,
-        any_roles,
-        issuers,
-    }
-}
-
-/// Known are our own resources and the audiences of other issuers. Where an issuer keeps the resource in another claim,
-/// nothing can be said about what it will name.
-fn resource(value: &Value<'_>, declared: &Declared<'_>) -> Option<String> {
-    let name = value.name()?;
-    let ours = declared.auth.into_iter().flat_map(|auth| {
-        auth.resources
-            .keys()
-            .map(String::as_str)
-            .chain([PORTCULLIS_RESOURCE])
-    });
-    let theirs = declared
-        .issuers
-        .iter()
-        .flat_map(|issuer| issuer.audiences.iter().map(String::as_str));
-    let known: Vec<&str> = ours.chain(theirs).collect();
-    let open = declared
-        .issuers
-        .iter()
-        .any(|issuer| issuer.claims.resource != "aud");
-    if !open && !known.is_empty() && !known.contains(&name.as_str()) {
-        value.mistake(names::unknown(
-            "resource",
-            &name,
-            known.into_iter(),
-            "declare it under `auth.resources`",
-        ));
-    }
-    Some(name)
-}
-
-/// Scopes are known where the resource is ours; what another issuer grants for its own is not written in this file.
-fn scopes_of(value: &Value<'_>, resource: &str, declared: &Declared<'_>) -> Vec<String> {
-    let known: Option<Vec<&str>> = if resource == PORTCULLIS_RESOURCE {
-        Some(PORTCULLIS_SCOPES.to_vec())
-    } else {
-        let ours = declared.auth.and_then(|auth| auth.resources.get(resource));
-        ours.map(|resource| resource.scopes.iter().map(String::as_str).collect())
-    };
-    value.each(|element| {
-        let scope = element.text()?;
-        if let Some(known) = known
-            .as_ref()
-            .filter(|known| !known.contains(&scope.as_str()))
-        {
-            let remedy = format!("declare it in the scopes of {}", names::quote(resource));
-            element.mistake(names::unknown(
-                "scope",
-                &scope,
-                known.iter().copied(),
-                &remedy,
-            ));
-        }
-        Some(scope)
-    })
-}
-
-fn roles_of(value: &Value<'_>, declared: &Declared<'_>) -> Vec<String> {
-    let known = roles(declared.auth, declared.issuers);
-    value.each(|element| {
-        let role = element.text()?;
-        if !known.contains(&role) {
-            let known = known.iter().map(String::as_str);
-            element.mistake(names::unknown(
-                "role",
-                &role,
-                known,
-                "declare it under `auth.roles`",
-            ));
-        }
-        Some(role)
-    })
-}
-
-fn issuers_of(value: &Value<'_>, declared: &Declared<'_>) -> Vec<String> {
-    let ours = declared.auth.map(|_| LOCAL);
-    let known: Vec<&str> = declared
-        .issuers
-        .iter()
-        .map(|issuer| issuer.name.as_str())
-        .chain(ours)
+        .map(|upstream| upstream.name.as_str())
         .collect();
-    value.each(|element| {
-        let name = element.text()?;
-        if !known.contains(&name.as_str()) {
-            element.mistake(names::unknown(
-                "issuer",
-                &name,
-                known.iter().copied(),
-                "declare it under `issuers`",
-            ));
-        }
-        Some(name)
-    })
-}
-
-fn spends(value: &Value<'_>, limits: &[Arc<RateLimit>]) -> Vec<Spend> {
-    let mut spends: Vec<Spend> = Vec::new();
-    for element in value.list() {
-        let Some(spend) = spend(&element, limits) else {
-            continue;
-        };
-        if spends
-            .iter()
-            .any(|other| other.limit.name == spend.limit.name)
-        {
-            element.mistake("is spent on twice: keep one, and raise its `cost` if that was meant");
-        }
-        spends.push(spend);
-    }
-    spends
-}
-
-fn spend(value: &Value<'_>, limits: &[Arc<RateLimit>]) -> Option<Spend> {
-    if value.is_single() {
-        return Some(Spend {
-            limit: limit(value, limits)?,
-            cost: NonZeroU32::MIN,
-        });
-    }
-    let spend = value.section(|section| {
-        let limit = section
-            .require("limit", "name one of `rate_limits`")
-            .and_then(|value| limit(&value, limits));
-        let cost = section.or("cost", NonZeroU32::MIN, |value| {
-            cost(value, limit.as_deref())
-        });
-        Some(Spend {
-            limit: limit?,
-            cost,
-        })
-    });
-    spend.flatten()
-}
-
-fn limit(value: &Value<'_>, limits: &[Arc<RateLimit>]) -> Option<Arc<RateLimit>> {
-    let name = value.text()?;
-    let limit = limits.iter().find(|limit| limit.name == name);
-    if limit.is_none() {
-        let known = limits.iter().map(|limit| limit.name.as_str());
-        value.mistake(names::unknown(
-            "rate limit",
-            &name,
-            known,
-            "declare it under `rate_limits`",
-        ));
-    }
-    limit.cloned()
-}
-
-fn cost(value: &Value<'_>, limit: Option<&RateLimit>) -> Option<NonZeroU32> {
-    let cost = value
-        .number::<u32>(1..=u64::from(u32::MAX))
-        .and_then(NonZeroU32::new)?;
-    if let Some(limit) = limit.filter(|limit| u64::from(cost.get()) > limit.burst.get()) {
-        let text = format!(
-            "is more than {} holds at once ({}): no request would ever pass",
-            names::quote(&limit.name),
-            limit.burst
+    known.push(BUILTIN_AUTH);
+    let name = value.known("upstream", &known, "declare it under `upstreams`")?;
+    if name == BUILTIN_AUTH && declared.auth.is_none() {
+        value.mistake(
+            "the embedded auth service needs its section: write `auth:`, or remove this route",
         );
-        value.mistake(text);
     }
-    Some(cost)
+    let upstream = upstreams.iter().find(|upstream| upstream.name == name);
+    Some(upstream.map_or(Target::Auth, |upstream| {
+        Target::Upstream(Arc::clone(upstream))
+    }))
 }
 
 fn rewrite_of(section: &Section<'_>, matches: Option<&RouteMatch>) -> Rewrite {
@@ -492,19 +272,13 @@ impl Seen {
     }
 }
 
-/// For two routes of one path. A route that names hosts is more specific than one that takes every host, so these two
-/// are not the same; methods do not rank, and a route that takes every method overlaps all.
+/// For two routes of one path. Whoever names hosts or methods is more specific than who takes all, so such two are told
+/// apart; two that both name them must not share one.
 fn same(left: &RouteMatch, right: &RouteMatch) -> bool {
-    let hosts = match (left.hosts.is_empty(), right.hosts.is_empty()) {
-        (true, true) => true,
-        (false, false) => left.hosts.iter().any(|host| right.hosts.contains(host)),
-        (true, false) | (false, true) => false,
-    };
-    let every_method = left.methods.is_empty() || right.methods.is_empty();
-    hosts
-        && (every_method
-            || left
-                .methods
-                .iter()
-                .any(|method| right.methods.contains(method)))
+    overlap(&left.hosts, &right.hosts) && overlap(&left.methods, &right.methods)
+}
+
+fn overlap<T: PartialEq>(left: &[T], right: &[T]) -> bool {
+    let both_take_all = left.is_empty() && right.is_empty();
+    both_take_all || left.iter().any(|one| right.contains(one))
 }

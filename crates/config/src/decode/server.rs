@@ -40,47 +40,40 @@ pub(super) fn server(section: &Section<'_>) -> Server {
 
 /// The listeners and the admin address, no two of which may bind the same.
 fn addresses(section: &Section<'_>) -> (Vec<Listener>, SocketAddr) {
-    let mut bound: Vec<SocketAddr> = Vec::new();
-    let mut claim = |value: &Value<'_>| {
-        let address = value.parse(socket_address)?;
-        if bound.iter().any(|other| overlap(*other, address)) {
-            value.mistake(
-                "this address is bound twice: give each listener and `server.admin` its own port",
-            );
-        }
-        bound.push(address);
-        Some(address)
+    let admin = section.or("admin", DEFAULT_ADMIN, |value| value.parse(socket_address));
+    let Some(value) = section.find("listeners") else {
+        return (
+            vec![Listener {
+                address: DEFAULT_LISTENER,
+            }],
+            admin,
+        );
     };
-    let listeners = match section.find("listeners") {
-        None => vec![Listener {
-            address: DEFAULT_LISTENER,
-        }],
-        Some(value) => {
-            let elements = value.list();
-            if elements.is_empty() {
-                value.mistake("is empty: name at least one, such as `- address: 0.0.0.0:8080`");
-            }
-            elements
-                .iter()
-                .filter_map(|element| listener(element, &mut claim))
-                .collect()
-        }
-    };
-    let admin = section.or("admin", DEFAULT_ADMIN, claim);
-    (listeners, admin)
+    let elements = value.list();
+    if elements.is_empty() {
+        value.mistake("is empty: name at least one, such as `- address: 0.0.0.0:8080`");
+    }
+    let mut bound = vec![admin];
+    let listeners = elements
+        .iter()
+        .filter_map(|element| listener(element, &mut bound));
+    (listeners.collect(), admin)
 }
 
-fn listener<'a>(
-    value: &Value<'a>,
-    claim: &mut impl FnMut(&Value<'a>) -> Option<SocketAddr>,
-) -> Option<Listener> {
+fn listener(value: &Value<'_>, bound: &mut Vec<SocketAddr>) -> Option<Listener> {
     let address = value.section(|section| {
         section.later("tls");
-        section
-            .require("address", "write `address: 0.0.0.0:8080`")
-            .and_then(|address| claim(&address))
+        section.require("address", "write `address: 0.0.0.0:8080`")
     });
-    address.flatten().map(|address| Listener { address })
+    let value = address.flatten()?;
+    let address = value.parse(socket_address)?;
+    if bound.iter().any(|other| overlap(*other, address)) {
+        value.mistake(
+            "this address is bound twice: give each listener and `server.admin` its own port",
+        );
+    }
+    bound.push(address);
+    Some(Listener { address })
 }
 
 /// Whether the second bind would fail. Port 0 asks for a free one and never collides.
@@ -100,13 +93,16 @@ fn socket_address(text: &str) -> Result<SocketAddr, String> {
 
 fn threads(text: &str) -> Result<Threads, String> {
     const MOST_THREADS: usize = 1024;
-    match text.parse::<NonZeroUsize>() {
-        Ok(threads) if threads.get() <= MOST_THREADS => Ok(Threads::Exactly(threads)),
-        Ok(_) | Err(_) if text != "auto" => Err(format!(
-            "is not a number of threads: write auto, or 1 to {MOST_THREADS}"
-        )),
-        Ok(_) | Err(_) => Ok(Threads::Auto),
+    if text == "auto" {
+        return Ok(Threads::Auto);
     }
+    let threads = text
+        .parse::<NonZeroUsize>()
+        .ok()
+        .filter(|threads| threads.get() <= MOST_THREADS);
+    threads
+        .map(Threads::Exactly)
+        .ok_or_else(|| format!("is not a number of threads: write auto, or 1 to {MOST_THREADS}"))
 }
 
 pub(super) fn networks(value: &Value<'_>) -> Vec<IpNet> {
@@ -121,10 +117,10 @@ fn network(text: &str) -> Result<IpNet, String> {
         "is not a network: write 10.0.0.0/8, 2001:db8::/32 or a single address".to_owned()
     })?;
     if network != network.trunc() {
-        return Err(format!(
-            "has bits beyond its prefix: write {} for the network",
-            network.trunc()
-        ));
+        return Err(
+            "has bits beyond its prefix: write the first address of the network, as in 10.0.0.0/8"
+                .to_owned(),
+        );
     }
     Ok(network)
 }

@@ -180,7 +180,7 @@ fn attempts(section: &Section<'_>) -> u32 {
 
 fn circuit_breaker(section: &Section<'_>) -> CircuitBreaker {
     let counted = |key, default: u32| {
-        let default = NonZeroU32::MIN.saturating_add(default - 1);
+        let default = NonZeroU32::new(default).expect("a default counts to one at least");
         section.or(key, default, |value| at_least_one(value))
     };
     CircuitBreaker {
@@ -205,7 +205,7 @@ fn at_least_one(value: &Value<'_>) -> Option<NonZeroU32> {
 }
 
 fn failure_rate(section: &Section<'_>) -> FailureRate {
-    let default_minimum = NonZeroU32::MIN.saturating_add(19);
+    let default_minimum = NonZeroU32::new(20).expect("20 is not zero");
     FailureRate {
         percent: percent(section),
         window: section.or("window", Duration::from_secs(10), |value| {

@@ -1,0 +1,247 @@
+//! The values that the documentation calls defaults.
+
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::valid;
+use crate::{
+    auth::{Registration, Signing},
+    issuers::TokenType,
+    routes::{AuditLevel, Rewrite},
+    server::{AccessLog, LogTarget, RateLimitHeaders, SecurityHeaders, Threads},
+    storage::Database,
+    units::ByteSize,
+    upstreams::Balance,
+};
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn server() {
+    let server = valid("").server;
+    let listeners: Vec<String> = server
+        .listeners
+        .iter()
+        .map(|listener| listener.address.to_string())
+        .collect();
+    assert_eq!(listeners, ["0.0.0.0:8080"]);
+    assert_eq!(server.admin.to_string(), "127.0.0.1:9090");
+    assert_eq!(server.threads, Threads::Auto);
+    assert!(
+        server.trusted_proxies.is_empty(),
+        "nobody is believed unless named"
+    );
+    assert_eq!(server.shutdown.drain_delay, Duration::ZERO);
+    assert_eq!(server.shutdown.timeout, Duration::from_secs(20));
+    assert!(matches!(server.headers.security, SecurityHeaders::Owasp));
+    assert_eq!(server.headers.rate_limit, RateLimitHeaders::Both);
+    assert!(server.headers.process_time);
+    assert!(matches!(
+        server.access_log,
+        AccessLog::Json {
+            to: LogTarget::Stdout,
+            sample: 1.0
+        }
+    ));
+}
+
+#[test]
+fn server_limits() {
+    let limits = valid("").server.limits;
+    assert_eq!(limits.header_bytes, ByteSize(16 << 10));
+    assert_eq!(limits.headers, 100);
+    assert_eq!(limits.body, ByteSize(10 * MIB));
+    assert_eq!(limits.header_timeout, Duration::from_secs(10));
+    assert_eq!(limits.idle_timeout, Duration::from_secs(60));
+    assert_eq!(limits.connections, 10_000);
+    assert_eq!(limits.connections_per_ip, 1000);
+}
+
+#[test]
+fn storage() {
+    let storage = valid("").storage;
+    assert!(
+        matches!(storage.database, Database::Sqlite(path) if path.as_os_str() == "data/portcullis.db")
+    );
+    assert!(storage.key.is_none());
+}
+
+#[test]
+fn auth() {
+    let auth = valid("auth: {}")
+        .auth
+        .expect("an empty section is a section");
+    assert_eq!(auth.issuer, "http://localhost:8080");
+    assert!(matches!(auth.signing, Signing::Es256));
+    assert_eq!(auth.access_token_lifetime, Duration::from_secs(300));
+    assert_eq!(auth.registration, Registration::Admin);
+    assert_eq!(
+        (auth.password.min_length, auth.password.hashing_memory),
+        (12, ByteSize(76 * MIB))
+    );
+    assert_eq!(auth.password.hash.memory, ByteSize(19 * MIB));
+    assert_eq!(
+        (
+            auth.password.hash.iterations,
+            auth.password.hash.parallelism
+        ),
+        (2, 1)
+    );
+    assert_eq!(
+        (
+            auth.throttle.address.count.get(),
+            auth.throttle.address.period
+        ),
+        (30, Duration::from_secs(60))
+    );
+    assert_eq!(
+        (
+            auth.throttle.account.count.get(),
+            auth.throttle.account.period
+        ),
+        (10, Duration::from_secs(900))
+    );
+    assert!(
+        auth.default_resource.is_none() && auth.default_role.is_none(),
+        "names cannot be guessed"
+    );
+}
+
+#[test]
+fn upstreams() {
+    let config = valid("");
+    let upstream = config.upstreams.first().expect("one is given");
+    assert_eq!(upstream.balance, Balance::LeastRequests);
+    assert_eq!(upstream.timeouts.connect, Duration::from_secs(1));
+    assert_eq!(upstream.timeouts.request, Duration::from_secs(30));
+    assert_eq!(upstream.timeouts.idle, Duration::from_secs(55));
+    assert_eq!(upstream.attempts, 2);
+    assert_eq!(upstream.max_in_flight, None);
+}
+
+#[test]
+fn circuit_breakers() {
+    let config = valid("");
+    let breaker = &config
+        .upstreams
+        .first()
+        .expect("one is given")
+        .circuit_breaker;
+    assert_eq!(breaker.consecutive_failures.get(), 5);
+    assert_eq!(breaker.open_for, Duration::from_secs(60));
+    assert_eq!(
+        (breaker.half_open_requests.get(), breaker.close_after.get()),
+        (1, 1)
+    );
+    assert!(
+        breaker.failure_rate.is_none() && breaker.slow_calls.is_none(),
+        "absent unless written"
+    );
+}
+
+#[test]
+fn a_burst_is_the_limit_unless_written() {
+    let config = valid("rate_limits: { a: { key: ip, limit: 60/1m } }");
+    let limit = config.rate_limits.first().expect("one is written");
+    assert_eq!(limit.burst.get(), 60);
+    assert_eq!(limit.ipv6_prefix, 64);
+}
+
+#[test]
+fn routes() {
+    let config = valid("");
+    let route = config.routes.first().expect("one is given");
+    assert_eq!(route.audit, AuditLevel::Refusals);
+    assert_eq!(route.rewrite, Rewrite::default());
+    assert_eq!(
+        route.forward.user,
+        Some(HeaderName::from_static("x-user-id"))
+    );
+    assert_eq!(
+        route.forward.roles,
+        Some(HeaderName::from_static("x-user-roles"))
+    );
+    assert_eq!(
+        route.forward.scopes,
+        Some(HeaderName::from_static("x-user-scopes"))
+    );
+    assert!(!route.forward.token);
+    assert!(
+        route.timeout.is_none() && route.body.is_none(),
+        "the upstream's and the server's count"
+    );
+}
+
+#[test]
+fn issuers() {
+    let config = valid(
+        "issuers: [{ name: corp, issuer: corp, audiences: [hotel], public_key_file: corp.pem, algorithms: [RS256] }]",
+    );
+    let issuer = config.issuers.first().expect("one is written");
+    assert_eq!(issuer.types.last(), Some(&TokenType::Absent));
+    assert_eq!(issuer.clock_skew, Duration::from_secs(5));
+    assert_eq!(issuer.max_token_lifetime, Duration::from_secs(86_400));
+    assert_eq!(issuer.token_cache, 100_000);
+    assert_eq!(
+        (issuer.claims.resource.as_str(), issuer.claims.user.as_str()),
+        ("aud", "sub")
+    );
+}
+
+#[test]
+fn a_null_value_is_as_good_as_none() {
+    let config =
+        valid("server: { threads: null, limits: ~, headers: }\nissuers:\naudit: null\nalerts: []");
+    assert_eq!(config.server.threads, Threads::Auto);
+    assert!(config.audit, "where auth is, events are kept");
+}
+
+#[test]
+fn a_null_header_name_tells_the_upstream_nothing() {
+    let route = "{ name: r, match: { path: /r }, upstream: hotel, auth: public, forward: { user: X-Caller, roles: null } }";
+    let config = valid(&format!("routes: [{route}]"));
+    let forward = &config.routes.first().expect("one is written").forward;
+    assert_eq!(forward.user, Some(HeaderName::from_static("x-caller")));
+    assert_eq!(forward.roles, None);
+    assert!(
+        forward.scopes.is_some(),
+        "only the one that was switched off"
+    );
+}
+
+#[test]
+fn a_sidecar_without_auth_and_audit_needs_no_database() {
+    let text = "version: 1\nupstreams: { a: { endpoints: [unix:/run/a.sock] } }\n\
+                routes: [{ name: a, match: { path: /** }, upstream: a, auth: public }]";
+    let config = crate::parse(text, "g.yaml", &super::nothing_set)
+        .unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert!(!config.needs_database());
+}
+
+/// Written out, as people copy it from the documentation, although nothing is asked for.
+#[test]
+fn values_that_ask_for_nothing_pass_where_nothing_is_supported_yet() {
+    valid(
+        r#"
+server:
+  tracing: { otlp: "${env:OTEL:-}" }
+  listeners: [{ address: 127.0.0.1:0, tls: null }]
+storage: { redis: null }
+auth: { sessions: database, providers: [], mail: null, resources: { hotel: { scopes: [hotel:read] } } }
+rate_limits:
+  sharing: { mode: local, timeout: 5ms, on_store_failure: local_share, replicas: 1 }
+upstreams:
+  hotel: { endpoints: [{ address: localhost:9001, weight: 1 }], protocol: http1, health_check: {}, tls: null }
+routes:
+  - name: given
+    match: { path: /given, hosts: [] }
+    upstream: hotel
+    auth: { resource: hotel, tenant: null, fresh: false, optional: false }
+    upgrade: none
+    cors: null
+    headers: { request: { set: {}, remove: [] }, response: {} }
+    shadow: []
+"#,
+    );
+}

@@ -1,0 +1,56 @@
+//! The file at the root of the repository, which `demo` runs and the documentation quotes.
+
+use std::path::Path;
+
+use super::{nothing_set, valid};
+use crate::{
+    Config, load,
+    routes::{Access, Target},
+};
+
+fn shipped() -> Config {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../gateway.yaml");
+    load(&path, &nothing_set).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+#[test]
+fn the_shipped_file_loads_without_any_secret_set() {
+    assert_eq!(
+        shipped().routes.len(),
+        20,
+        "three services, read and written, and the ways to the auth service"
+    );
+}
+
+#[test]
+fn the_shipped_file_leaves_only_the_auth_service_open() {
+    for route in shipped().routes {
+        let open = matches!(route.access, Access::Public);
+        let auth = matches!(route.target, Target::Auth);
+        assert_eq!(
+            open, auth,
+            "{}: a service behind the gateway is never public, the auth service always",
+            route.name
+        );
+    }
+}
+
+/// It writes the defaults out so that a reader sees them; they must not drift apart.
+#[test]
+fn what_the_shipped_file_shows_under_server_is_the_default() {
+    let shown = format!("{:?}", shipped().server);
+    assert_eq!(shown, format!("{:?}", valid("").server));
+}
+
+#[test]
+fn every_way_to_sign_in_has_its_own_limit() {
+    for route in shipped().routes {
+        let last = route.matches.path.segments.last();
+        let signs_in = matches!(last, Some(crate::routes::Segment::Literal(name)) if ["login", "register", "signup"].contains(&name.as_str()));
+        let limited = route
+            .rate_limits
+            .iter()
+            .any(|spend| spend.limit.name == "sign_in");
+        assert_eq!(signs_in, limited, "{}", route.name);
+    }
+}

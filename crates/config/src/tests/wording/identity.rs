@@ -1,0 +1,124 @@
+//! Mistakes in `auth` and `issuers`.
+
+use insta::assert_snapshot;
+
+use super::table;
+
+#[test]
+fn auth() {
+    let cases = [
+        "auth: { issuer: /relative }",
+        "auth: { issuer: '' }",
+        "auth: { signing: { algorithm: HS256 } }",
+        "auth: { signing: { algorithm: HS256, secret: short } }",
+        "auth: { signing: { algorithm: ES256, secret: 0123456789abcdef0123456789abcdef } }",
+        "auth: { signing: { algorithm: none, rotate_every: 30d } }",
+        "auth: { access_token: { lifetime: 5s } }",
+        "auth: { access_token: { lifetime: 2h } }",
+        "auth: { refresh_token: { idle: 7d } }",
+        "auth: { registration: closed, sessions: redis }",
+        "auth: { default_resource: hotel, default_role: guest }",
+        "auth: { throttle: { address: 0/1m, account: many } }",
+    ];
+    assert_snapshot!(table(&cases), @r#"
+    g.yaml:2:17: auth.issuer: `/relative` is not an absolute URL: write https://host, without a query or a fragment
+    g.yaml:2:17: auth.issuer: an empty text is not an absolute URL: write https://host, without a query or a fragment
+    g.yaml:2:18: auth.signing: `secret` is missing: HS256 signs with one, of at least 32 bytes
+    g.yaml:2:46: auth.signing.secret: must be at least 32 bytes: make one with `head -c 32 /dev/urandom | base64`
+    g.yaml:2:46: auth.signing.secret: is for HS256 alone: remove it, the other algorithms make their own keys
+    g.yaml:2:31: auth.signing.algorithm: `none` is not known here: write ES256, EdDSA, RS256 or HS256
+    g.yaml:2:51: auth.signing.rotate_every: is not supported yet: remove it
+    g.yaml:2:35: auth.access_token.lifetime: must be at least 30s: a shorter one expires on the way
+    g.yaml:2:35: auth.access_token.lifetime: must be at most 1h: an access token that leaks is good until it expires
+    g.yaml:2:24: auth.refresh_token: is not supported yet: remove it
+    g.yaml:2:23: auth.registration: `closed` is not known here: write open or admin
+    g.yaml:2:41: auth.sessions: is not supported yet: remove it, or write database
+    g.yaml:2:27: auth.default_resource: there is no resource `hotel`: declare it under `auth.resources`
+    g.yaml:2:48: auth.default_role: there is no role `guest`: declare it under `auth.roles`
+    g.yaml:2:30: auth.throttle.address: `0/1m` lets nothing pass: to close a route, remove it
+    g.yaml:2:45: auth.throttle.account: `many` is not a rate: write so many in so long, such as 60/1m
+    "#);
+}
+
+#[test]
+fn passwords() {
+    let cases = [
+        "auth: { password: { min_length: 4 } }",
+        "auth: { password: { hash: { memory: 1MiB, iterations: 11, parallelism: 0 } } }",
+        "auth: { password: { hash: { memory: 128MiB }, hashing_memory: 64MiB } }",
+    ];
+    assert_snapshot!(table(&cases), @r#"
+    g.yaml:2:33: auth.password.min_length: `4` must be a whole number, from 8 to 64
+    g.yaml:2:37: auth.password.hash.memory: `1MiB` is out of range: write 8MiB to 1GiB
+    g.yaml:2:55: auth.password.hash.iterations: `11` must be a whole number, from 1 to 10
+    g.yaml:2:72: auth.password.hash.parallelism: `0` must be a whole number, from 1 to 16
+    g.yaml:2:19: auth.password: `hashing_memory` (64MiB) is smaller than `hash.memory` (128MiB): no password could be checked; raise it
+    "#);
+}
+
+#[test]
+fn resources_and_roles() {
+    let cases = [
+        "auth: { resources: { hotel: { scopes: [] } } }",
+        "auth: { resources: { hotel: {} } }",
+        "auth: { resources: { hotel: { scopes: [a b, '*', x, x], max_token_lifetime: 0s } } }",
+        "auth: { resources: { portcullis: { scopes: [users:read] } } }",
+        "auth: { resources: { hotel: { scopes: [hotel:read] } }, roles: { guest: [hotel:write], all: ['*', hotel:read], desk: [users:raed] } }",
+    ];
+    assert_snapshot!(table(&cases), @r#"
+    g.yaml:2:39: auth.resources.hotel.scopes: is empty: without a scope nobody can be allowed anything here
+    g.yaml:2:29: auth.resources.hotel: `scopes` is missing: name what can be allowed, such as [hotel:read]
+    g.yaml:2:40: auth.resources.hotel.scopes[0]: `a b` is no scope: use up to 128 visible characters without space, quote and backslash
+    g.yaml:2:45: auth.resources.hotel.scopes[1]: `*` means every scope and is for roles: name the scope
+    g.yaml:2:53: auth.resources.hotel.scopes[3]: is written twice: keep one
+    g.yaml:2:77: auth.resources.hotel.max_token_lifetime: `0s` is out of range: write 1s to 1h
+    g.yaml:2:34: auth.resources.portcullis: this name is reserved for the administration of the gateway: choose another
+    g.yaml:2:74: auth.roles.guest[0]: there is no scope `hotel:write`: declare it in one of `auth.resources`
+    g.yaml:2:94: auth.roles.all[0]: means every scope: write it alone, or name the scopes
+    g.yaml:2:119: auth.roles.desk[0]: there is no scope `users:raed`: did you mean `users:read`?
+    "#);
+}
+
+#[test]
+fn issuers() {
+    let cases = [
+        "issuers: [{}]",
+        "issuers: [{ name: a, issuer: '', audiences: [], algorithms: [], types: [], secret: x }]",
+        "issuers: [{ name: 'a:b', issuer: a, audiences: [hotel], algorithms: [RS1], jwks_url: https://a/jwks }]",
+        "issuers: [{ name: a, issuer: a, audiences: [hotel], algorithms: [HS256, RS256], public_key_file: a.pem }]",
+        "issuers: [{ name: a, issuer: a, audiences: [hotel], algorithms: [ES256], secret: 0123456789abcdef0123456789abcdef }]",
+        "issuers: [{ name: a, issuer: a, audiences: [hotel], algorithms: [HS512], secret: 0123456789abcdef0123456789abcdef }]",
+        "issuers: [{ name: a, issuer: a, audiences: [hotel], algorithms: [RS256], public_key_file: a.pem, secret: b }]",
+        "issuers: [{ name: local, issuer: a, audiences: [hotel], algorithms: [RS256], public_key_file: a.pem }]",
+        "issuers: [{ name: a, issuer: 'http://localhost:8080', audiences: [hotel], algorithms: [RS256], public_key_file: a.pem }]",
+        "issuers:\n\
+         - { name: a, issuer: a, audiences: [hotel], algorithms: [RS256], public_key_file: a.pem }\n\
+         - { name: a, issuer: b, audiences: [hotel], algorithms: [RS256], public_key_file: a.pem }\n\
+         - { name: c, issuer: a, audiences: [hotel], algorithms: [RS256], public_key_file: a.pem, revocations_url: https://a }",
+    ];
+    assert_snapshot!(table(&cases), @r#"
+    g.yaml:2:11: issuers[0]: `algorithms` is missing: name what its tokens are signed with, such as [RS256]
+    g.yaml:2:11: issuers[0]: `name` is missing: it marks this issuer's users, as in `corp:alice`
+    g.yaml:2:11: issuers[0]: `issuer` is missing: write the `iss` of its tokens, byte for byte
+    g.yaml:2:11: issuers[0]: `audiences` is missing: name the `aud` values that are meant for us
+    g.yaml:2:11: issuers[0]: no source of keys: write `public_key_file` or `secret`
+    g.yaml:2:30: issuers[0].issuer: an empty text says nothing: write what stands in the token
+    g.yaml:2:45: issuers[0].audiences: is empty: no token could be accepted
+    g.yaml:2:61: issuers[0].algorithms: is empty: no token could be accepted
+    g.yaml:2:72: issuers[0].types: is empty: no token could be accepted
+    g.yaml:2:84: issuers[0].secret: must be at least 32 bytes: make one with `head -c 32 /dev/urandom | base64`
+    g.yaml:2:19: issuers[0].name: `a:b` is not a name: use 1 to 64 letters, digits, `_`, `-` and `.`
+    g.yaml:2:70: issuers[0].algorithms[0]: `RS1` is not known here: write HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA
+    g.yaml:2:86: issuers[0].jwks_url: is not supported yet: remove it
+    g.yaml:2:65: issuers[0].algorithms: must all fit one kind of key: HMAC, RSA, one elliptic curve, or EdDSA
+    g.yaml:2:98: issuers[0].public_key_file: does not fit HMAC algorithms: write `secret`, or name RS, PS, ES or EdDSA algorithms
+    g.yaml:2:82: issuers[0].secret: fits HMAC algorithms only: write `public_key_file`, or name HS256, HS384 or HS512
+    g.yaml:2:82: issuers[0].secret: must be at least 64 bytes: make one with `head -c 64 /dev/urandom | base64`
+    g.yaml:2:106: issuers[0].secret: stands beside `public_key_file`: an issuer has one source of keys, remove one
+    g.yaml:2:11: issuers[0]: the name `local` stands for our own auth service: choose another
+    g.yaml:2:11: issuers[0]: its `issuer` is that of `auth`, whose keys are known already: remove one
+    g.yaml:4:3: issuers[1]: there are two issuers named `a`: give each its own name
+    g.yaml:5:3: issuers[2]: another entry has the same `issuer`: keep one, with the audiences of both
+    g.yaml:5:107: issuers[2].revocations_url: is not supported yet: remove it
+    "#);
+}

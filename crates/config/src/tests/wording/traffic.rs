@@ -1,0 +1,219 @@
+//! Mistakes in `upstreams`, `rate_limits` and `routes`.
+
+use insta::assert_snapshot;
+
+use super::table;
+
+#[test]
+fn upstreams() {
+    let cases = [
+        "upstreams: { hotel: {} }",
+        "upstreams: { hotel: { endpoints: [] } }",
+        "upstreams: { hotel: { endpoints: [localhost, 127.0.0.1:0, 300.0.0.1:80, 'unix:relative', a:1, a:1] } }",
+        "upstreams: { hotel: { endpoints: [{ address: a:1, weight: 3 }] } }",
+        "upstreams: { hotel: { endpoints: [a:1], tls: { ca: ca.crt } } }",
+        "upstreams: { hotel: { endpoints: [a:1], tls: { server_name: a } } }",
+        "upstreams: { hotel: { endpoints: [a:1], balance: random, protocol: h2 } }",
+        "upstreams: { hotel: { endpoints: [a:1], balance: 'hash:ip' } }",
+        "upstreams: { hotel: { endpoints: [a:1], timeouts: { connect: 0s, request: 1w } } }",
+        "upstreams: { hotel: { endpoints: [a:1], retries: { attempts: 0, when: [connect, '502', always], budget: 20% } } }",
+        "upstreams: { hotel: { endpoints: [a:1], health_check: { path: / }, outlier: { consecutive_failures: 5 }, max_in_flight: 0 } }",
+        "upstreams: { hotel: { endpoints: [a:1], circuit_breaker: { consecutive_failures: 0, open_for: 0s, half_open_requests: -1 } } }",
+        "upstreams: { hotel: { endpoints: [a:1], circuit_breaker: { failure_rate: { percent: 0 }, slow_calls: { percent: 101 } } } }",
+    ];
+    assert_snapshot!(table(&cases), @r#"
+    g.yaml:2:21: upstreams.hotel: `endpoints` is missing: name at least one, such as [127.0.0.1:9001]
+    g.yaml:2:34: upstreams.hotel.endpoints: is empty: name at least one, such as [127.0.0.1:9001]
+    g.yaml:2:35: upstreams.hotel.endpoints[0]: `localhost` is not an endpoint: write host:port or unix:/path, without http://
+    g.yaml:2:46: upstreams.hotel.endpoints[1]: `127.0.0.1:0` is not an endpoint: write host:port or unix:/path, without http://
+    g.yaml:2:59: upstreams.hotel.endpoints[2]: `300.0.0.1:80` is not an endpoint: write host:port or unix:/path, without http://
+    g.yaml:2:73: upstreams.hotel.endpoints[3]: `unix:relative` is not an endpoint: write host:port or unix:/path, without http://
+    g.yaml:2:95: upstreams.hotel.endpoints[5]: is written twice: keep one
+    g.yaml:2:59: upstreams.hotel.endpoints[0].weight: is not supported yet: remove it, or write 1
+    g.yaml:2:46: upstreams.hotel.tls: TLS without a server name would not be verified: write `server_name`
+    g.yaml:2:46: upstreams.hotel.tls: is not supported yet: remove it
+    g.yaml:2:50: upstreams.hotel.balance: `random` is not known here: write least_requests or round_robin
+    g.yaml:2:68: upstreams.hotel.protocol: is not supported yet: remove it, or write http1
+    g.yaml:2:50: upstreams.hotel.balance: `hash:ip` is not supported yet: write least_requests or round_robin
+    g.yaml:2:62: upstreams.hotel.timeouts.connect: `0s` is out of range: write 1ms to 3650d
+    g.yaml:2:75: upstreams.hotel.timeouts.request: `1w` is not a duration: write a number and ms, s, m, h or d, such as 500ms or 15m
+    g.yaml:2:62: upstreams.hotel.retries.attempts: `0` must be a whole number, from 1 to 5
+    g.yaml:2:81: upstreams.hotel.retries.when[1]: `502` is not supported yet: write [connect]
+    g.yaml:2:88: upstreams.hotel.retries.when[2]: `always` is no reason to try again: write `[connect]`
+    g.yaml:2:105: upstreams.hotel.retries.budget: is not supported yet: remove it
+    g.yaml:2:55: upstreams.hotel.health_check: is not supported yet: remove it
+    g.yaml:2:77: upstreams.hotel.outlier: is not supported yet: remove it
+    g.yaml:2:121: upstreams.hotel.max_in_flight: `0` must be a whole number, at least 1
+    g.yaml:2:82: upstreams.hotel.circuit_breaker.consecutive_failures: `0` must be a whole number, from 1 to 1000000
+    g.yaml:2:95: upstreams.hotel.circuit_breaker.open_for: `0s` is out of range: write 1ms to 3650d
+    g.yaml:2:119: upstreams.hotel.circuit_breaker.half_open_requests: `-1` must be a whole number, from 1 to 1000000
+    g.yaml:2:85: upstreams.hotel.circuit_breaker.failure_rate.percent: `0` must be a whole number, from 1 to 100
+    g.yaml:2:102: upstreams.hotel.circuit_breaker.slow_calls: `slower_than` is missing: write what counts as slow, such as 5s
+    g.yaml:2:113: upstreams.hotel.circuit_breaker.slow_calls.percent: `101` must be a whole number, from 1 to 100
+    "#);
+}
+
+#[test]
+fn rate_limits() {
+    let cases = [
+        "rate_limits: { a: {} }",
+        "rate_limits: { a: { key: ip, limit: 60 } }",
+        "rate_limits: { a: { key: ip, limit: 0/1m } }",
+        "rate_limits: { a: { key: ip, limit: 60/0s, burst: 0 } }",
+        "rate_limits: { a: { key: [], limit: 60/1m, ipv6_prefix: 8 } }",
+        "rate_limits: { a: { key: [user, user, 'header:X-Key', cookie], limit: 60/1m } }",
+        "rate_limits: { a: { key: user, limit: 60/1m, tiers: { gest: 600/1m, guest: most } } }",
+        "rate_limits: { a: { key: user, in_flight: 20 } }",
+        "rate_limits: { sharing: { key: ip, limit: 60/1m } }",
+        "rate_limits: { sharing: { mode: exact, replicas: 3 } }",
+    ];
+    assert_snapshot!(table(&cases), @r#"
+    g.yaml:2:19: rate_limits.a: `limit` is missing: write so many in so long, such as 60/1m
+    g.yaml:2:19: rate_limits.a: `key` is missing: write what is counted apart: ip, user, route, or a list of them
+    g.yaml:2:37: rate_limits.a.limit: `60` is not a rate: write so many in so long, such as 60/1m
+    g.yaml:2:37: rate_limits.a.limit: `0/1m` lets nothing pass: to close a route, remove it
+    g.yaml:2:37: rate_limits.a.limit: `60/0s` is out of range: the count goes up to 1000000000, the period from 1ms to 3650d
+    g.yaml:2:51: rate_limits.a.burst: `0` must be a whole number, from 1 to 1000000000
+    g.yaml:2:26: rate_limits.a.key: is empty: write ip, user, route, or a list of them
+    g.yaml:2:57: rate_limits.a.ipv6_prefix: `8` must be a whole number, from 32 to 128
+    g.yaml:2:33: rate_limits.a.key[1]: is written twice: keep one
+    g.yaml:2:39: rate_limits.a.key[2]: `header:X-Key` is not supported yet: write ip, user or route
+    g.yaml:2:55: rate_limits.a.key[3]: `cookie` cannot be counted by: write ip, user or route
+    g.yaml:2:61: rate_limits.a.tiers.gest: there is no role `gest`: did you mean `guest`?
+    g.yaml:2:76: rate_limits.a.tiers.guest: `most` is not a rate: write so many in so long, such as 60/1m, or unlimited
+    g.yaml:2:43: rate_limits.a.in_flight: is not supported yet: remove it
+    g.yaml:2:27: rate_limits.sharing.key: this key is not known: remove it, or use mode, timeout, on_store_failure or replicas
+    g.yaml:2:36: rate_limits.sharing.limit: this key is not known: remove it, or use mode, timeout, on_store_failure or replicas
+    g.yaml:2:33: rate_limits.sharing.mode: `exact` is not supported yet: write local
+    g.yaml:2:50: rate_limits.sharing.replicas: is not supported yet: remove it, or write 1
+    "#);
+}
+
+#[test]
+fn routes() {
+    let cases = [
+        "routes: []",
+        "routes: [{}]",
+        "routes: [{ name: a, match: {}, upstream: hotel, auth: open }]",
+        "routes: [{ name: a, match: { path: hotel }, upstream: hotel, auth: public }]",
+        "routes: [{ name: a, match: { path: /a/**/b }, upstream: hotel, auth: public }]",
+        "routes: [{ name: a, match: { path: /a//b }, upstream: hotel, auth: public }]",
+        "routes: [{ name: a, match: { path: /a/../b }, upstream: hotel, auth: public }]",
+        "routes: [{ name: a, match: { path: /a*/b }, upstream: hotel, auth: public }]",
+        "routes: [{ name: a, match: { path: '/a%2Fb' }, upstream: hotel, auth: public }]",
+        "routes: [{ name: a, match: { path: /a, methods: [get, CONNECT, 'A B'], hosts: ['a:80', '*.a'] }, upstream: hotel, auth: public }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotl, auth: public, timeout: 0s, audit: none, body: big }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, rewrite: { strip_prefix: /b, add_prefix: x } }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, rewrite: { strip_prefix: /, add_prefix: '/x/*' } }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, ip: { allow: [all] } }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, forward: { user: Host, roles: X-A, scopes: x-a, token: 1 } }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, forward: { user: X Y, roles: Authorization } }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, cors: { origins: ['*'] }, upgrade: websocket, shadow: [token] }]",
+    ];
+    assert_snapshot!(table(&cases), @r#"
+    g.yaml:2:9: routes: is empty: nothing is let through that no route names; write at least one
+    g.yaml:2:10: routes[0]: `name` is missing: it stands in metrics and in the audit log
+    g.yaml:2:10: routes[0]: `match` is missing: write `match: { path: /x/** }`
+    g.yaml:2:10: routes[0]: `upstream` is missing: name one of `upstreams`, or builtin:auth
+    g.yaml:2:10: routes[0]: `auth` is missing: say which resource a token must be for, or say `auth: public` to leave it open
+    g.yaml:2:28: routes[0].match: `path` is missing: write a path such as /hotel-db/**
+    g.yaml:2:55: routes[0].auth: `open` is not known here: write public, or `resource: …` below it
+    g.yaml:2:36: routes[0].match.path: `hotel` is not a path: begin it with `/`
+    g.yaml:2:36: routes[0].match.path: `/a/**/b` has `**` in the middle: it stands for everything below and goes last
+    g.yaml:2:36: routes[0].match.path: `/a//b` has an empty segment: write single slashes
+    g.yaml:2:36: routes[0].match.path: `/a/../b` has a dot segment: no request with one is let in
+    g.yaml:2:36: routes[0].match.path: `/a*/b` has `*` within a segment: it stands for a whole one
+    g.yaml:2:36: routes[0].match.path: `/a%2Fb` has a character that no path in canonical form has: use letters, digits and -._~!$&'()+,=:@
+    g.yaml:2:50: routes[0].match.methods[0]: `get` never comes: methods are upper case, as in GET
+    g.yaml:2:55: routes[0].match.methods[1]: `CONNECT` is never let through: remove it
+    g.yaml:2:64: routes[0].match.methods[2]: `A B` is no method: write one such as GET
+    g.yaml:2:80: routes[0].match.hosts[0]: `a:80` is no host: write a name such as api.example.com, without port and wildcard
+    g.yaml:2:88: routes[0].match.hosts[1]: `*.a` is no host: write a name such as api.example.com, without port and wildcard
+    g.yaml:2:52: routes[0].upstream: there is no upstream `hotl`: did you mean `hotel`?
+    g.yaml:2:81: routes[0].timeout: `0s` is out of range: write 1ms to 3650d
+    g.yaml:2:92: routes[0].audit: `none` is not known here: write refusals or all
+    g.yaml:2:104: routes[0].body: `big` is not a size: write a number of bytes, or one with KiB, MiB or GiB, such as 16KiB
+    g.yaml:2:98: routes[0].rewrite.strip_prefix: is not how the paths of this route begin: nothing would be stripped
+    g.yaml:2:114: routes[0].rewrite.add_prefix: `x` is not a path: begin it with `/`
+    g.yaml:2:98: routes[0].rewrite.strip_prefix: `/` is no prefix: write whole segments without `*` and without a `/` at the end, such as /api
+    g.yaml:2:113: routes[0].rewrite.add_prefix: `/x/*` is no prefix: write whole segments without `*` and without a `/` at the end, such as /api
+    g.yaml:2:87: routes[0].ip.allow[0]: `all` is not a network: write 10.0.0.0/8, 2001:db8::/32 or a single address
+    g.yaml:2:90: routes[0].forward.user: `Host` has a meaning of its own in HTTP or for the gateway: choose another name
+    g.yaml:2:116: routes[0].forward.scopes: carries something else already: give each its own header
+    g.yaml:2:128: routes[0].forward.token: `1` must be true or false
+    g.yaml:2:90: routes[0].forward.user: `X Y` is no header name: use letters, digits and `-`
+    g.yaml:2:102: routes[0].forward.roles: `Authorization` tells the upstream something else already: choose a name such as X-User-Id
+    g.yaml:2:79: routes[0].cors: is not supported yet: remove it
+    g.yaml:2:108: routes[0].upgrade: is not supported yet: remove it, or write none
+    g.yaml:2:127: routes[0].shadow: is not supported yet: remove it
+    "#);
+}
+
+#[test]
+fn what_a_route_names() {
+    let cases = [
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: {} }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: hotle } }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: hotel, scopes: { all: [hotel:reed], any: [x] } } }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: portcullis, scopes: { all: [users:red] } } }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: hotel, roles: { any: [guests] }, issuers: [corp] } }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: hotel, tenant: required, fresh: true, optional: true } }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, rate_limits: [per_up, sharing] }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, rate_limits: [per_ip, { limit: per_ip, cost: 6 }, { cost: 0 }] }]",
+        "auth: ~\nroutes: [{ name: a, match: { path: /a }, upstream: builtin:auth, auth: { resource: hotel } }]",
+        "auth: ~\nissuers: [{ name: c, issuer: c, audiences: [inn], algorithms: [RS256], public_key_file: a.pem }]\n\
+         routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: portcullis, issuers: [local] } }]",
+    ];
+    assert_snapshot!(table(&cases), @r#"
+    g.yaml:2:65: routes[0].auth: `resource` is missing: name what a token must be for
+    g.yaml:2:77: routes[0].auth.resource: there is no resource `hotle`: did you mean `hotel`?
+    g.yaml:2:100: routes[0].auth.scopes.all[0]: there is no scope `hotel:reed`: did you mean `hotel:read`?
+    g.yaml:2:119: routes[0].auth.scopes.any[0]: there is no scope `x`: declare it in the scopes of `hotel`
+    g.yaml:2:105: routes[0].auth.scopes.all[0]: there is no scope `users:red`: did you mean `users:read`?
+    g.yaml:2:99: routes[0].auth.roles.any[0]: there is no role `guests`: did you mean `guest`?
+    g.yaml:2:120: routes[0].auth.issuers[0]: there is no issuer `corp`: declare it under `issuers`
+    g.yaml:2:92: routes[0].auth.tenant: is not supported yet: remove it
+    g.yaml:2:109: routes[0].auth.fresh: is not supported yet: remove it, or write false
+    g.yaml:2:125: routes[0].auth.optional: is not supported yet: remove it, or write false
+    g.yaml:2:87: routes[0].rate_limits[0]: there is no rate limit `per_up`: did you mean `per_ip`?
+    g.yaml:2:95: routes[0].rate_limits[1]: there is no rate limit `sharing`: declare it under `rate_limits`
+    g.yaml:2:95: routes[0].rate_limits[1]: is spent on twice: keep one, and raise its `cost` if that was meant
+    g.yaml:2:118: routes[0].rate_limits[1].cost: is more than `per_ip` holds at once (5): no request would ever pass
+    g.yaml:2:123: routes[0].rate_limits[2]: `limit` is missing: name one of `rate_limits`
+    g.yaml:2:131: routes[0].rate_limits[2].cost: `0` must be a whole number, at least 1
+    g.yaml:3:52: routes[0].upstream: the embedded auth service needs its section: write `auth:`, or remove this route
+    g.yaml:3:72: routes[0].auth: no token could be accepted: write `auth:` or `issuers:`, or `auth: public` here
+    g.yaml:4:77: routes[0].auth.resource: is opened by our own tokens only: write `auth:`, or name another resource
+    g.yaml:4:99: routes[0].auth.issuers[0]: there is no issuer `local`: declare it under `issuers`
+    "#);
+}
+
+#[test]
+fn a_route_for_all_hosts_or_methods_gives_way_to_one_that_names_them() {
+    super::super::valid(
+        "routes:\n\
+         - { name: a, match: { path: /a }, upstream: hotel, auth: public }\n\
+         - { name: b, match: { path: /a, methods: [GET] }, upstream: hotel, auth: public }\n\
+         - { name: c, match: { path: /a, hosts: [a.example] }, upstream: hotel, auth: public }",
+    );
+}
+
+#[test]
+fn routes_that_match_the_same() {
+    let cases = [
+        "routes:\n\
+         - { name: a, match: { path: /a }, upstream: hotel, auth: public }\n\
+         - { name: a, match: { path: /b }, upstream: hotel, auth: public }",
+        "routes:\n\
+         - { name: a, match: { path: /a/* }, upstream: hotel, auth: public }\n\
+         - { name: b, match: { path: /a/* }, upstream: hotel, auth: public }",
+        "routes:\n\
+         - { name: a, match: { path: /a, methods: [GET, HEAD], hosts: [a.b] }, upstream: hotel, auth: public }\n\
+         - { name: b, match: { path: /a, methods: [HEAD], hosts: [c.d, A.B] }, upstream: hotel, auth: public }",
+    ];
+    assert_snapshot!(table(&cases), @r#"
+    g.yaml:4:3: routes[1]: there are two routes named `a`: give each its own name
+    g.yaml:4:3: routes[1]: matches the same requests as the route `a`: tell them apart by path, method or host
+    g.yaml:4:3: routes[1]: matches the same requests as the route `a`: tell them apart by path, method or host
+    "#);
+}
