@@ -1,9 +1,18 @@
-//! What the tests start and stop around themselves: real servers on free ports, in temporary directories.
+//! What the tests start and stop around themselves: real servers and the real gateway, on free ports, in temporary
+//! directories.
 //!
-//! Everything started here ends with the test process, even when that is killed: see [`supervise`].
+//! Everything started here ends with the test process, even when that is killed: see [`supervise`] and [`process`].
+//! Nothing here knows the gateway's crates: it is met where its users meet it, at sockets and at the command line.
 
+pub mod client;
+pub mod gateway;
+pub mod jose;
+pub mod metrics;
 pub mod ports;
 pub mod postgres;
+pub mod process;
 pub mod redis;
 pub mod supervise;
+pub mod upstream;
 pub mod wait;
+pub mod wire;

@@ -12,26 +12,61 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// A point in time, and how long it began before.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    began: Instant,
+    limit: Duration,
+}
+
+impl Deadline {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a deadline of a test is a matter of the real clock"
+    )]
+    pub fn within(limit: Duration) -> Self {
+        Self {
+            began: Instant::now(),
+            limit,
+        }
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    pub fn remaining(&self) -> Duration {
+        self.limit.saturating_sub(self.elapsed())
+    }
+
+    pub fn has_passed(&self) -> bool {
+        self.remaining().is_zero()
+    }
+}
+
 /// Asks again and again until `attempt` has an answer, or fails naming `what` did not come.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a deadline of a test is a matter of the real clock"
-)]
 pub fn until<T>(
     what: &str,
     limit: Duration,
     mut attempt: impl FnMut() -> Option<T>,
 ) -> anyhow::Result<T> {
-    let deadline = Instant::now() + limit;
+    let deadline = Deadline::within(limit);
     loop {
         if let Some(answer) = attempt() {
             return Ok(answer);
         }
-        if Instant::now() >= deadline {
+        if deadline.has_passed() {
             bail!("{what} did not come within {limit:?}");
         }
         thread::sleep(PAUSE);
     }
+}
+
+/// What `work` returns, and how long it took.
+pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let watch = Deadline::within(PATIENCE);
+    let done = work();
+    (done, watch.elapsed())
 }
 
 #[cfg(test)]
