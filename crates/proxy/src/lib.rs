@@ -1,1 +1,30 @@
-//! How Pingora carries it out.
+//! How Pingora carries it out: the only room that names Pingora.
+//!
+//! A request is followed through four files: [`lifecycle`] (one line a phase), [`admission`] (the order of the checks),
+//! the policy room, [`respond`] (the only writer of answers the gateway makes). What goes upstream and comes back is in
+//! [`forward`], how an attempt ends in [`attempt`], how a request ends in [`observe`].
+//!
+//! Invariant: no decision is made here that the policy room could make, and no clock is read but the one handed in.
+
+mod access_log;
+mod admission;
+mod attempt;
+mod connection;
+mod exchange;
+mod forward;
+mod front_door;
+mod gateway;
+mod ids;
+mod lifecycle;
+mod metrics;
+mod observe;
+mod resolve;
+mod respond;
+mod serve;
+mod snapshot;
+mod status;
+mod upstream;
+
+pub use gateway::Clock;
+pub use serve::{CloseWithin, Parts, Server, StartError};
+pub use status::{Status, UpstreamStatus};

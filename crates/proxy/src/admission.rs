@@ -1,0 +1,344 @@
+//! Lets a request through or says why not: the order of the checks, one line a check.
+//!
+//! Free checks come first, then those that spend, last the one that holds. A flood must not be able to buy signature
+//! checks, and a permit must not be taken by a request that is then refused.
+
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
+
+use http::{HeaderMap, HeaderName, Uri, header};
+use pingora::{http::RequestHeader, proxy::Session};
+use portcullis_config::routes::{Access, AddressLists};
+use portcullis_policy::{
+    access,
+    breaker::BreakerPermit,
+    client_address::ClientAddress,
+    clock::Moment,
+    forwarding,
+    hygiene::{BodyLength, CanonicalTarget, RequestView},
+    limits::{self, Draw, Standing},
+    rejection::{Malformation, Rejection},
+};
+use portcullis_tokens::{Principal, TokenError};
+use smallvec::SmallVec;
+
+use crate::{
+    attempt::{enter_breaker, occupy},
+    exchange::{Exchange, InFlight, Progress},
+    gateway::Gateway,
+    snapshot::{Route, Snapshot, Spend},
+};
+
+/// A request as it arrived, before anything in it is believed.
+pub(crate) struct Arrival<'a> {
+    request: &'a RequestHeader,
+    client: ClientAddress,
+    now: Moment,
+}
+
+impl<'a> Arrival<'a> {
+    pub(crate) fn of(session: &'a Session, exchange: &Exchange) -> Self {
+        Self {
+            request: session.req_header(),
+            client: exchange.client,
+            now: exchange.began,
+        }
+    }
+
+    fn view(&self) -> RequestView<'a> {
+        let request = self.request;
+        RequestView {
+            method: &request.method,
+            uri: &request.uri,
+            version: request.version,
+            headers: &request.headers,
+            raw_target: Some(request.raw_path()),
+        }
+    }
+}
+
+/// The proof that every check was passed, with what the later phases need of it. Made by [`admit`] alone.
+pub(crate) struct Admitted {
+    route: Arc<Route>,
+    caller: Caller,
+    /// The target to send, where it is not the one that came: rewritten, or brought into the canonical form.
+    target: Option<Uri>,
+    /// Headers that must not travel on: spellings that an upstream might take for ours.
+    dropped: SmallVec<[HeaderName; 2]>,
+    /// The limit nearest to refusing, for the rate headers.
+    standing: Option<Standing>,
+    /// For the first attempt, which takes it out; later attempts ask the breaker anew.
+    permit: Option<BreakerPermit>,
+    _at_upstream: InFlight,
+}
+
+/// Who calls.
+enum Caller {
+    /// On a public route, where nobody asks.
+    Anonymous,
+    Verified(Arc<Principal>),
+}
+
+impl Admitted {
+    pub(crate) fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    pub(crate) fn principal(&self) -> Option<&Arc<Principal>> {
+        self.caller.verified()
+    }
+
+    pub(crate) fn target(&self) -> Option<&Uri> {
+        self.target.as_ref()
+    }
+
+    pub(crate) fn dropped(&self) -> &[HeaderName] {
+        &self.dropped
+    }
+
+    pub(crate) fn standing(&self) -> Option<&Standing> {
+        self.standing.as_ref()
+    }
+
+    pub(crate) fn take_permit(&mut self) -> Option<BreakerPermit> {
+        self.permit.take()
+    }
+}
+
+impl Caller {
+    fn verified(&self) -> Option<&Arc<Principal>> {
+        match self {
+            Self::Anonymous => None,
+            Self::Verified(principal) => Some(principal),
+        }
+    }
+}
+
+/// Nothing here writes to the client. How far a request came is noted in `progress`, of a refused one as well.
+pub(crate) fn admit(
+    gateway: &Gateway,
+    snapshot: &Snapshot,
+    arrival: &Arrival<'_>,
+    progress: &mut Progress,
+) -> Result<Admitted, Rejection> {
+    let clean = snapshot.hygiene.examine(&arrival.view())?;
+    let route = progress.reached(find_route(snapshot, arrival, &clean.target)?);
+    check_address(&route.addresses, arrival.client.ip)?;
+    check_declared_body(clean.body, route.body_limit)?;
+    let spent = spend(&route.client_limits, route, arrival, &Caller::Anonymous)?;
+    let caller = authenticate(gateway, route, arrival)?;
+    progress.identified(caller.verified());
+    check_access(route, &caller)?;
+    let spent = nearest(
+        spent,
+        spend(&route.principal_limits, route, arrival, &caller)?,
+    );
+    let at_upstream = occupy(&route.upstream)?;
+    let target = forwarded_target(arrival.request, &clean.target, route)?;
+    let permit = enter_breaker(gateway, &route.upstream, arrival.now)?;
+    Ok(Admitted {
+        route: Arc::clone(route),
+        dropped: clean.dropped.into_iter().cloned().collect(),
+        standing: spent,
+        _at_upstream: at_upstream,
+        caller,
+        target,
+        permit,
+    })
+}
+
+fn find_route<'a>(
+    snapshot: &'a Snapshot,
+    arrival: &Arrival<'_>,
+    target: &CanonicalTarget<'_>,
+) -> Result<&'a Arc<Route>, Rejection> {
+    let id = snapshot
+        .table
+        .find(&target.host, &target.path, &arrival.request.method)?;
+    // The table and the routes are compiled together: were they to disagree, the request fails closed.
+    snapshot.route(id).ok_or(Rejection::InternalError)
+}
+
+fn check_address(lists: &AddressLists, client: IpAddr) -> Result<(), Rejection> {
+    let denied = lists.deny.iter().any(|network| network.contains(&client));
+    let allowed =
+        lists.allow.is_empty() || lists.allow.iter().any(|network| network.contains(&client));
+    if denied || !allowed {
+        Err(Rejection::AddressNotAllowed)
+    } else {
+        Ok(())
+    }
+}
+
+/// A body that declares no length is counted as it streams.
+fn check_declared_body(body: BodyLength, limit: u64) -> Result<(), Rejection> {
+    match body {
+        BodyLength::Exactly(length) if length > limit => Err(Rejection::BodyTooLarge),
+        BodyLength::Exactly(_) | BodyLength::Unsaid | BodyLength::Chunked => Ok(()),
+    }
+}
+
+/// Spends on all limits of one stage or on none of them.
+fn spend(
+    spends: &[Spend],
+    route: &Route,
+    arrival: &Arrival<'_>,
+    caller: &Caller,
+) -> Result<Option<Standing>, Rejection> {
+    let principal = caller.verified();
+    let counted = limits::Caller {
+        address: arrival.client.ip,
+        subject: principal.map(|principal| principal.subject()),
+        roles: principal.map_or(&[], |principal| principal.roles()),
+        route: &route.name,
+    };
+    let draws: SmallVec<[Draw<'_>; 4]> = spends
+        .iter()
+        .filter_map(|spend| spend.plan.draw(&counted, spend.cost))
+        .collect();
+    let taken = limits::take(&draws, arrival.now);
+    for spend in spends {
+        spend.count(taken.as_ref().err());
+    }
+    taken.map_err(|refused| Rejection::RateLimited(Box::new(refused)))
+}
+
+/// Of two stages the one with less left is told to the client.
+fn nearest(one: Option<Standing>, other: Option<Standing>) -> Option<Standing> {
+    [one, other]
+        .into_iter()
+        .flatten()
+        .min_by_key(|standing| standing.remaining)
+}
+
+fn authenticate(
+    gateway: &Gateway,
+    route: &Route,
+    arrival: &Arrival<'_>,
+) -> Result<Caller, Rejection> {
+    match &route.access {
+        Access::Public => Ok(Caller::Anonymous),
+        Access::Protected(_) => {
+            let token =
+                bearer(&arrival.request.headers)?.ok_or(Rejection::AuthenticationRequired)?;
+            let verified = gateway.verifier.verify(token, arrival.now.wall);
+            gateway.count_verification(&verified);
+            verified.map(Caller::Verified).map_err(refusal_of)
+        }
+    }
+}
+
+const NO_TOKEN: Malformation =
+    Malformation::Field("The Authorization header names the scheme Bearer but holds no token.");
+
+/// The token of `Authorization: Bearer`. Another scheme is no token at all: the answer then says what is wanted.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Rejection> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else {
+        return Ok(None);
+    };
+    let Some((scheme, rest)) = value.as_bytes().split_at_checked(b"bearer".len()) else {
+        return Ok(None);
+    };
+    if !scheme.eq_ignore_ascii_case(b"bearer") || rest.first().is_some_and(|next| *next != b' ') {
+        return Ok(None);
+    }
+    // RFC 9110 section 11.4: one or more spaces stand between the scheme and the token.
+    let token = rest.trim_ascii_start();
+    match std::str::from_utf8(token) {
+        Ok(token) if !token.is_empty() => Ok(Some(token)),
+        Ok(_) | Err(_) => Err(Rejection::Malformed(NO_TOKEN)),
+    }
+}
+
+fn refusal_of(cause: TokenError) -> Rejection {
+    if cause == TokenError::KeysUnavailable {
+        return Rejection::KeysUnavailable;
+    }
+    Rejection::InvalidToken {
+        cause: cause.outcome(),
+    }
+}
+
+fn check_access(route: &Route, caller: &Caller) -> Result<(), Rejection> {
+    match (&route.access, caller) {
+        (Access::Public, _) => Ok(()),
+        (Access::Protected(rule), Caller::Verified(principal)) => access::check(rule, principal),
+        (Access::Protected(_), Caller::Anonymous) => Err(Rejection::AuthenticationRequired),
+    }
+}
+
+/// The bytes that were decided on are the bytes that are sent; `None` where they are the bytes that came.
+fn forwarded_target(
+    request: &RequestHeader,
+    target: &CanonicalTarget<'_>,
+    route: &Route,
+) -> Result<Option<Uri>, Rejection> {
+    let path = forwarding::rewrite(&route.rewrite, &target.path);
+    // An absolute-form target holds a host as well, which an upstream might route on.
+    let came_so = matches!(path, Cow::Borrowed(_))
+        && target.is_as_received()
+        && request.raw_path().starts_with(b"/");
+    if came_so {
+        return Ok(None);
+    }
+    let written = CanonicalTarget {
+        host: Cow::Borrowed(""),
+        path,
+        query: target.query,
+    };
+    written
+        .path_and_query()
+        .parse()
+        .map(Some)
+        .map_err(|_unparsable| Rejection::InternalError)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn check(value: &'static str, expected: Result<Option<&str>, &str>) {
+        let headers =
+            HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))]);
+        let found = bearer(&headers);
+        assert_eq!(
+            found.as_ref().map_err(Rejection::code),
+            expected.as_ref().map_err(|code| *code),
+            "{value:?}"
+        );
+    }
+
+    #[test]
+    fn a_token_is_read_from_the_bearer_scheme_alone() {
+        check("Bearer abc", Ok(Some("abc")));
+        check("bearer abc", Ok(Some("abc")));
+        check("BEARER  abc", Ok(Some("abc")));
+        check("Basic abc", Ok(None));
+        check("Bearerabc", Ok(None));
+        check("Bear", Ok(None));
+    }
+
+    #[test]
+    fn a_bearer_without_a_token_is_malformed() {
+        check("Bearer", Err("malformed-request"));
+        check("Bearer  ", Err("malformed-request"));
+    }
+
+    #[test]
+    fn a_denied_address_is_refused_even_where_it_is_allowed() {
+        let network = |text: &str| text.parse().expect("a network");
+        let lists = AddressLists {
+            allow: vec![network("10.0.0.0/8")],
+            deny: vec![network("10.1.0.0/16")],
+        };
+        let check =
+            |address: &str| check_address(&lists, address.parse().expect("an address")).is_ok();
+        assert!(check("10.2.0.1"));
+        assert!(!check("10.1.0.1"), "deny wins over allow");
+        assert!(
+            !check("192.0.2.1"),
+            "a list of allowed networks leaves the others out"
+        );
+    }
+}

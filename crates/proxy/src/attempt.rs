@@ -1,0 +1,253 @@
+//! One try at one endpoint: how it begins, and what its end tells the breaker.
+//!
+//! The verdict falls before the client can have the whole answer: a failure when the head or the error arrives, a
+//! success when the last byte is handed on. Settling it once the answer is out would let the client's next request
+//! overtake it.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Method, StatusCode, header};
+use pingora::{
+    Error, ErrorSource, ErrorType, http::ResponseHeader, proxy::Session, upstreams::peer::HttpPeer,
+};
+use portcullis_policy::{
+    breaker::{BreakerPermit, Transition},
+    clock::Moment,
+    rejection::Rejection,
+};
+
+use crate::{
+    exchange::{Exchange, InFlight},
+    gateway::Gateway,
+    upstream::{Target, Upstream},
+};
+
+/// An upstream at its cap is expected to have room again as soon as one of its requests ends.
+const OVERLOAD_RETRY: Duration = Duration::from_secs(1);
+
+/// The endpoint in use, and the leave to use it.
+pub(crate) struct Attempt {
+    pub(crate) target: Arc<Target>,
+    /// Given its verdict once; dropped without one it counts as neither success nor failure.
+    permit: Option<BreakerPermit>,
+    began: Moment,
+    _busy: InFlight,
+}
+
+/// Asks the breaker, and counts the change of state that asking can make.
+pub(crate) fn enter_breaker(
+    gateway: &Gateway,
+    upstream: &Upstream,
+    now: Moment,
+) -> Result<Option<BreakerPermit>, Rejection> {
+    let Some(breaker) = &upstream.breaker else {
+        return Ok(None);
+    };
+    let permit = breaker.enter(now).map_err(|open| Rejection::CircuitOpen {
+        retry_after: open.retry_after,
+    })?;
+    gateway.note(upstream, permit.transition(), now);
+    Ok(Some(permit))
+}
+
+/// Chooses where to connect. Runs on each attempt; the first has its permit from admission.
+pub(crate) fn begin(gateway: &Gateway, exchange: &mut Exchange) -> pingora::Result<Box<HttpPeer>> {
+    let now = gateway.now();
+    let admitted = exchange.admitted.as_mut().ok_or_else(not_admitted)?;
+    let upstream = Arc::clone(&admitted.route().upstream);
+    let remaining = admitted
+        .route()
+        .timeout
+        .saturating_sub(now.since_start.saturating_sub(exchange.began.since_start));
+    exchange.attempts += 1;
+    let permit = if exchange.attempts == 1 {
+        admitted.take_permit()
+    } else {
+        upstream.metrics.retries.inc();
+        enter_breaker(gateway, &upstream, now).map_err(|rejection| exchange.give_up(rejection))?
+    };
+    if remaining.is_zero() {
+        return Err(exchange.give_up(Rejection::UpstreamTimeout));
+    }
+    let failed = exchange.attempt.take().map(|attempt| attempt.target);
+    let target = upstream
+        .choose(failed.as_ref())
+        .ok_or_else(|| exchange.give_up(Rejection::UpstreamUnreachable))?;
+    let peer = target.peer(remaining);
+    exchange.asked_at.get_or_insert(now);
+    exchange.attempt = Some(Attempt {
+        permit,
+        began: now,
+        _busy: InFlight::new(&target.in_flight),
+        target,
+    });
+    Ok(peer)
+}
+
+/// Nothing was sent, so any method may be tried again.
+pub(crate) fn not_connected(
+    gateway: &Gateway,
+    exchange: &mut Exchange,
+    mut error: Box<Error>,
+) -> Box<Error> {
+    fail(gateway, exchange);
+    let attempts = exchange
+        .admitted
+        .as_ref()
+        .map_or(0, |admitted| admitted.route().upstream.attempts);
+    error.set_retry(exchange.attempts < attempts);
+    error
+}
+
+pub(crate) fn head_arrived(
+    gateway: &Gateway,
+    exchange: &mut Exchange,
+    session: &Session,
+    head: &ResponseHeader,
+) {
+    if head.status.is_informational() {
+        return;
+    }
+    if says_it_failed(head.status) {
+        fail(gateway, exchange);
+    } else if has_no_body(&session.req_header().method, head) {
+        succeed(gateway, exchange, gateway.now());
+    }
+}
+
+/// # Errors
+/// Where the whole request has taken longer than its route allows: Pingora bounds each read, not their sum.
+pub(crate) fn body_arrived(
+    gateway: &Gateway,
+    exchange: &mut Exchange,
+    end: bool,
+) -> pingora::Result<()> {
+    let now = gateway.now();
+    if end {
+        succeed(gateway, exchange, now);
+        return Ok(());
+    }
+    let allowed = exchange
+        .admitted
+        .as_ref()
+        .map(|admitted| admitted.route().timeout)
+        .unwrap_or_default();
+    if now.since_start.saturating_sub(exchange.began.since_start) > allowed {
+        return Err(Error::new_up(ErrorType::ReadTimedout));
+    }
+    Ok(())
+}
+
+/// An error after the connection was made. Only a pooled connection that turned out to be closed is tried again, and
+/// only for a request that may be repeated and whose body is still at hand.
+pub(crate) fn broke_off(
+    gateway: &Gateway,
+    exchange: &mut Exchange,
+    session: &Session,
+    mut error: Box<Error>,
+    reused: bool,
+) -> Box<Error> {
+    // Decided in any case: Pingora panics on an error that leaves it open.
+    if session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated() {
+        error.retry.decide_reuse(reused);
+    } else {
+        error.set_retry(false);
+    }
+    let is_upstreams = matches!(error.esource(), ErrorSource::Upstream);
+    // A stale pooled connection says nothing about the upstream, nor does a client that left: the permit stays neutral.
+    if is_upstreams && !error.retry() {
+        fail(gateway, exchange);
+    }
+    error
+}
+
+/// 501 and 505 are answers about the request, not about the upstream's health.
+fn says_it_failed(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+/// Where the head is the whole answer, no body filter will run (RFC 9110 section 6.4.1).
+fn has_no_body(method: &Method, head: &ResponseHeader) -> bool {
+    let empty = || {
+        head.headers
+            .get(header::CONTENT_LENGTH)
+            .is_some_and(|length| length.as_bytes() == b"0")
+    };
+    *method == Method::HEAD || matches!(head.status.as_u16(), 204 | 304) || empty()
+}
+
+fn succeed(gateway: &Gateway, exchange: &mut Exchange, now: Moment) {
+    exchange.answered_at = Some(now);
+    settle(gateway, exchange, now, |permit, took| {
+        permit.succeed(now, took)
+    });
+}
+
+fn fail(gateway: &Gateway, exchange: &mut Exchange) {
+    let now = gateway.now();
+    settle(gateway, exchange, now, |permit, _| permit.fail(now));
+}
+
+fn settle(
+    gateway: &Gateway,
+    exchange: &mut Exchange,
+    now: Moment,
+    verdict: impl FnOnce(BreakerPermit, Duration) -> Option<Transition>,
+) {
+    let (Some(attempt), Some(admitted)) = (&mut exchange.attempt, &exchange.admitted) else {
+        return;
+    };
+    if let Some(permit) = attempt.permit.take() {
+        let took = now.since_start.saturating_sub(attempt.began.since_start);
+        gateway.note(&admitted.route().upstream, verdict(permit, took), now);
+    }
+}
+
+/// Cannot happen while `request_filter` runs first; were it to, the request fails closed.
+fn not_admitted() -> Box<Error> {
+    Error::explain(ErrorType::InternalError, "the request was not admitted")
+}
+
+/// Counts a request at its upstream, and refuses it where the upstream is at its cap.
+pub(crate) fn occupy(upstream: &Upstream) -> Result<InFlight, Rejection> {
+    let Some(most) = upstream.max_in_flight else {
+        return Ok(InFlight::new(&upstream.in_flight));
+    };
+    InFlight::within(&upstream.in_flight, most).ok_or(Rejection::Overloaded {
+        retry_after: OVERLOAD_RETRY,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(status: u16, length: Option<&str>) -> ResponseHeader {
+        let mut head = ResponseHeader::build(status, None).expect("a valid status");
+        if let Some(length) = length {
+            head.insert_header(header::CONTENT_LENGTH, length)
+                .expect("a valid header");
+        }
+        head
+    }
+
+    #[test]
+    fn only_the_statuses_of_a_sick_upstream_are_failures() {
+        let failures: Vec<_> = (100..=599)
+            .filter(|status| StatusCode::from_u16(*status).is_ok_and(says_it_failed))
+            .collect();
+        assert_eq!(failures, [500, 502, 503, 504]);
+    }
+
+    #[test]
+    fn an_answer_without_body_ends_with_its_head() {
+        assert!(has_no_body(&Method::GET, &head(204, None)));
+        assert!(has_no_body(&Method::GET, &head(200, Some("0"))));
+        assert!(has_no_body(&Method::HEAD, &head(200, Some("12"))));
+        assert!(!has_no_body(&Method::GET, &head(200, Some("12"))));
+        assert!(
+            !has_no_body(&Method::GET, &head(200, None)),
+            "a chunked body may follow"
+        );
+    }
+}

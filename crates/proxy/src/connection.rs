@@ -1,0 +1,285 @@
+//! One accepted connection, and the deadlines on what it sends between two requests.
+//!
+//! Pingora bounds each read, never a request header as a whole, and waits for ever between two requests. The stream it
+//! reads from is therefore wrapped: while a header is outstanding, a read that would wait past the deadline ends the
+//! connection instead. During an exchange the wrapper stands aside, and the timeouts of the exchange apply.
+//!
+//! ```text
+//! Idle ──first byte──▶ Header ──header complete──▶ Exchange ──answered──▶ Idle (next epoch)
+//! ```
+
+use std::{
+    io,
+    net::IpAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    Stream, TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep},
+};
+
+tokio::task_local! {
+    /// The connection whose requests the current task serves. Pingora hands hooks a session, not our connection.
+    static CURRENT: Arc<Connection>;
+}
+
+const IDLE: u64 = 0;
+const HEADER: u64 = 1;
+const EXCHANGE: u64 = 2;
+const PHASE_BITS: u32 = 2;
+
+/// What hooks and the wrapped stream share about one connection.
+pub(crate) struct Connection {
+    pub(crate) peer: Option<IpAddr>,
+    /// Epoch and phase in one word. The epoch counts requests, so that a deadline set for one is not taken for the next's.
+    state: AtomicU64,
+    /// The client closed its side, or ran into a deadline: what follows is no malformed request.
+    ended: AtomicBool,
+}
+
+impl Connection {
+    pub(crate) fn new(peer: Option<IpAddr>) -> Self {
+        Self {
+            peer,
+            state: AtomicU64::new(IDLE),
+            ended: AtomicBool::new(false),
+        }
+    }
+
+    /// Runs `serve` so that its hooks find this connection through [`current`].
+    pub(crate) async fn scope<F: Future>(self: &Arc<Self>, serve: F) -> F::Output {
+        CURRENT.scope(Arc::clone(self), serve).await
+    }
+
+    pub(crate) fn request_began(&self) {
+        self.enter(EXCHANGE);
+    }
+
+    pub(crate) fn request_ended(&self) {
+        let epoch = (self.state.load(Relaxed) >> PHASE_BITS).wrapping_add(1);
+        self.state.store(epoch << PHASE_BITS | IDLE, Relaxed);
+    }
+
+    /// Whether Pingora ended the connection over bytes it could not parse: such a request reaches no hook.
+    pub(crate) fn ended_malformed(&self) -> bool {
+        self.phase() == HEADER && !self.ended.load(Relaxed)
+    }
+
+    fn phase(&self) -> u64 {
+        self.state.load(Relaxed) & ((1 << PHASE_BITS) - 1)
+    }
+
+    fn enter(&self, phase: u64) {
+        let epoch = self.state.load(Relaxed) >> PHASE_BITS;
+        self.state.store(epoch << PHASE_BITS | phase, Relaxed);
+    }
+}
+
+/// The connection of the running task; `None` outside of one, as in a test that drives hooks by hand.
+pub(crate) fn current() -> Option<Arc<Connection>> {
+    CURRENT.try_with(Arc::clone).ok()
+}
+
+/// How long a connection may keep us waiting, and what it is told when it was too long.
+#[derive(Clone)]
+pub(crate) struct Patience {
+    /// Between two requests, and before the first.
+    pub(crate) idle: Duration,
+    /// From the first wait inside a header to its end.
+    pub(crate) header: Duration,
+    /// Written as it stands to a client whose header does not come to its end: there is no session to answer on.
+    pub(crate) farewell: Bytes,
+}
+
+/// The stream Pingora reads from: the accepted one with [`Patience`].
+pub(crate) struct GuardedStream {
+    accepted: Stream,
+    connection: Arc<Connection>,
+    patience: Patience,
+    /// Made at the first wait and moved on from then: a timer a request would cost more than the check.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// The state the deadline was set for.
+    set_for: u64,
+}
+
+impl GuardedStream {
+    pub(crate) fn new(accepted: Stream, connection: Arc<Connection>, patience: Patience) -> Self {
+        Self {
+            accepted,
+            connection,
+            patience,
+            deadline: None,
+            set_for: u64::MAX,
+        }
+    }
+
+    fn note_read(&self, bytes: usize) {
+        match (bytes, self.connection.phase()) {
+            (0, _) => self.connection.ended.store(true, Relaxed),
+            (_, IDLE) => self.connection.enter(HEADER),
+            _ => {}
+        }
+    }
+
+    /// The accepted stream has nothing yet: waits on, or ends the connection once its deadline has passed.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let allowed = match self.connection.phase() {
+            IDLE => self.patience.idle,
+            HEADER => self.patience.header,
+            _ => return Poll::Pending,
+        };
+        let state = self.connection.state.load(Relaxed);
+        if self.set_for != state {
+            self.set_for = state;
+            let at = Instant::now() + allowed;
+            match &mut self.deadline {
+                Some(sleep) => sleep.as_mut().reset(at),
+                None => self.deadline = Some(Box::pin(tokio::time::sleep_until(at))),
+            }
+        }
+        let passed = self
+            .deadline
+            .as_mut()
+            .is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready());
+        if passed {
+            self.give_up(cx)
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Reads as the end of the stream, so that Pingora closes; a half-sent request is told why first.
+    fn give_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.connection.ended.store(true, Relaxed);
+        if self.connection.phase() == HEADER {
+            let accepted = Pin::new(&mut self.accepted);
+            if accepted.poll_write(cx, &self.patience.farewell).is_ready() {
+                return Pin::new(&mut self.accepted).poll_flush(cx).map(|_| Ok(()));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for GuardedStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        match Pin::new(&mut this.accepted).poll_read(cx, buf) {
+            Poll::Ready(result) => {
+                this.note_read(buf.filled().len() - before);
+                Poll::Ready(result)
+            }
+            Poll::Pending => this.poll_deadline(cx),
+        }
+    }
+}
+
+impl AsyncWrite for GuardedStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().accepted).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().accepted).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().accepted).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().accepted).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.accepted.is_write_vectored()
+    }
+}
+
+impl std::fmt::Debug for GuardedStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.accepted.fmt(f)
+    }
+}
+
+#[async_trait]
+impl Shutdown for GuardedStream {
+    async fn shutdown(&mut self) {
+        self.accepted.shutdown().await;
+    }
+}
+
+impl UniqueID for GuardedStream {
+    fn id(&self) -> UniqueIDType {
+        self.accepted.id()
+    }
+}
+
+impl Ssl for GuardedStream {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.accepted.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.accepted.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for GuardedStream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.accepted.get_timing_digest()
+    }
+
+    fn get_read_pending_time(&self) -> Duration {
+        self.accepted.get_read_pending_time()
+    }
+
+    fn get_write_pending_time(&self) -> Duration {
+        self.accepted.get_write_pending_time()
+    }
+}
+
+impl GetProxyDigest for GuardedStream {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.accepted.get_proxy_digest()
+    }
+}
+
+impl GetSocketDigest for GuardedStream {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.accepted.get_socket_digest()
+    }
+}
+
+#[async_trait]
+impl Peek for GuardedStream {
+    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
+        self.accepted.try_peek(buf).await
+    }
+}

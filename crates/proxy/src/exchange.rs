@@ -1,0 +1,152 @@
+//! One request with its response: what the hooks of `lifecycle.rs` hand on to each other.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use http::HeaderValue;
+use pingora::{Error, ErrorType, proxy::Session};
+use portcullis_policy::{client_address::ClientAddress, clock::Moment, rejection::Rejection};
+use portcullis_tokens::Principal;
+
+use crate::{
+    admission::Admitted,
+    attempt::Attempt,
+    connection::{self, Connection},
+    gateway::Gateway,
+    ids,
+    snapshot::{Route, Snapshot},
+};
+
+/// Lives from the arrival of a request to its single end in `observe.rs`.
+///
+/// Pingora makes it before anything is known, hence the options. Everything that must be given back, permits and
+/// counts, hangs in here: a client that leaves drops the exchange, and with it gives them back.
+pub(crate) struct Exchange {
+    /// The configuration this request began with. A reload swaps the gateway's snapshot, never a request's.
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) began: Moment,
+    pub(crate) id: HeaderValue,
+    pub(crate) client: ClientAddress,
+    pub(crate) progress: Progress,
+    /// Set once, by admission.
+    pub(crate) admitted: Option<Admitted>,
+    pub(crate) attempts: u32,
+    /// Replaced on each attempt.
+    pub(crate) attempt: Option<Attempt>,
+    /// When the upstream was first asked, and when it had answered: what lies between is not our time.
+    pub(crate) asked_at: Option<Moment>,
+    pub(crate) answered_at: Option<Moment>,
+    pub(crate) body_received: u64,
+    /// Why the gateway answers, or answered, for itself.
+    pub(crate) rejection: Option<Rejection>,
+    connection: Option<Arc<Connection>>,
+    _in_flight: InFlight,
+}
+
+/// How far admission came; kept of refused requests as well, for the log, the metrics and the audit.
+#[derive(Default)]
+pub(crate) struct Progress {
+    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) principal: Option<Arc<Principal>>,
+}
+
+impl Progress {
+    pub(crate) fn reached<'a>(&mut self, route: &'a Arc<Route>) -> &'a Arc<Route> {
+        self.route = Some(Arc::clone(route));
+        route
+    }
+
+    pub(crate) fn identified(&mut self, principal: Option<&Arc<Principal>>) {
+        self.principal = principal.cloned();
+    }
+}
+
+impl Exchange {
+    pub(crate) fn open(gateway: &Gateway) -> Self {
+        // Unknown until the request has arrived; nothing asks before.
+        let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self {
+            snapshot: gateway.snapshot.load_full(),
+            began: gateway.now(),
+            id: gateway.ids.next(),
+            client: ClientAddress {
+                ip: nowhere,
+                via_trusted_proxy: false,
+            },
+            progress: Progress::default(),
+            admitted: None,
+            attempts: 0,
+            attempt: None,
+            asked_at: None,
+            answered_at: None,
+            body_received: 0,
+            rejection: None,
+            connection: connection::current(),
+            _in_flight: InFlight::new(&gateway.in_flight),
+        }
+    }
+
+    /// Takes from the request what every later phase relies on: whose it is, and by which name.
+    pub(crate) fn arrive(&mut self, session: &mut Session) {
+        if let Some(connection) = &self.connection {
+            connection.request_began();
+        }
+        let idle = self.snapshot.server.limits.idle_timeout;
+        session.set_read_timeout(Some(idle));
+        session.set_write_timeout(Some(idle));
+        let headers = &session.req_header().headers;
+        let peer = self
+            .connection
+            .as_ref()
+            .and_then(|connection| connection.peer)
+            .unwrap_or(self.client.ip);
+        self.client = self.snapshot.trusted_proxies.client_address(peer, headers);
+        if self.client.via_trusted_proxy {
+            self.id = ids::inbound(headers).unwrap_or_else(|| self.id.clone());
+        }
+    }
+
+    /// The error that ends the request with `rejection`, from a phase that cannot answer by itself.
+    pub(crate) fn give_up(&mut self, rejection: Rejection) -> Box<Error> {
+        let error = Error::explain(
+            ErrorType::HTTPStatus(rejection.status().as_u16()),
+            rejection.code(),
+        );
+        self.rejection = Some(rejection);
+        error
+    }
+
+    /// The next bytes on this connection begin another request.
+    pub(crate) fn close(&self) {
+        if let Some(connection) = &self.connection {
+            connection.request_ended();
+        }
+    }
+}
+
+/// Counts one up while it lives.
+pub(crate) struct InFlight(Arc<AtomicUsize>);
+
+impl InFlight {
+    pub(crate) fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(Arc::clone(count))
+    }
+
+    /// `None` where the count stands at `most` already.
+    pub(crate) fn within(count: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let taken = count.fetch_update(Relaxed, Relaxed, |now| (now < most).then_some(now + 1));
+        taken.ok().map(|_| Self(Arc::clone(count)))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,109 @@
+//! What all requests share: the snapshot in force, and the state that outlives it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use arc_swap::ArcSwap;
+use portcullis_audit::{Action, Desk, Event, Outcome, Party, PartyKind};
+use portcullis_policy::{
+    breaker::{State, Transition},
+    clock::Moment,
+    limits::Limiter,
+};
+use portcullis_tokens::{Principal, TokenError, Verifier};
+
+use crate::{
+    access_log::AccessLog,
+    ids::RequestIds,
+    metrics::Metrics,
+    serve::{Parts, StartError},
+    snapshot::{Snapshot, Surroundings},
+    upstream::Upstream,
+};
+
+/// Reads both clocks at once. Handed in, so that whoever runs the gateway owns the time.
+pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
+
+/// The application Pingora runs; its hooks are in `lifecycle.rs`.
+pub(crate) struct Gateway {
+    pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) access_log: AccessLog,
+    pub(crate) ids: RequestIds,
+    pub(crate) in_flight: Arc<AtomicUsize>,
+    pub(crate) clock: Clock,
+}
+
+impl Gateway {
+    pub(crate) fn assemble(parts: Parts<'_>) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::register(parts.registry)?);
+        let settings = &parts.config.server.access_log;
+        let access_log = AccessLog::open(settings, metrics.access_log_dropped.clone())
+            .map_err(StartError::AccessLog)?;
+        let around = Surroundings {
+            metrics: &metrics,
+            limiter: &parts.limiter,
+            auth_socket: parts.auth_socket,
+            seed: parts.seed[0],
+        };
+        Ok(Self {
+            snapshot: ArcSwap::from_pointee(Snapshot::compile(parts.config, &around)),
+            ids: RequestIds::new(parts.seed),
+            limiter: parts.limiter,
+            verifier: parts.verifier,
+            desk: parts.desk,
+            in_flight: Arc::default(),
+            clock: parts.clock,
+            access_log,
+            metrics,
+        })
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        (self.clock)()
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// Makes a breaker's change of state known; they are rare enough for a log line and an audit row each.
+    pub(crate) fn note(&self, upstream: &Upstream, transition: Option<Transition>, now: Moment) {
+        let Some(transition) = transition else { return };
+        upstream.metrics.transition(&transition);
+        let (from, to, reason) = (
+            transition.from.as_str(),
+            transition.to.as_str(),
+            transition.reason.as_str(),
+        );
+        tracing::warn!(upstream = %upstream.name, from, to, reason, "circuit breaker changed");
+        let action = match transition.to {
+            State::Open => Action::BreakerOpened,
+            State::Closed => Action::BreakerClosed,
+            // Trying is no outcome; what the probes find is told by the next change.
+            State::HalfOpen => return,
+        };
+        let target = Party::new(PartyKind::Upstream, &*upstream.name);
+        let event = Event::new(
+            now.wall,
+            action,
+            Outcome::Success,
+            Party::system("circuit-breaker"),
+        );
+        self.desk.offer(event.because(reason).on(target), now.wall);
+    }
+
+    /// Which issuer a refused token claims to be of is the client's word, and so no label.
+    pub(crate) fn count_verification(&self, verified: &Result<Arc<Principal>, TokenError>) {
+        let (issuer, outcome) = match verified {
+            Ok(principal) => (principal.issuer().as_str(), "valid"),
+            Err(refused) => ("", refused.outcome()),
+        };
+        self.metrics.verification(issuer, outcome).inc();
+    }
+}

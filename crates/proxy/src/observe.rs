@@ -1,0 +1,190 @@
+//! The one place that ends a request: metrics, the access line and the audit. Runs exactly once for each.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use pingora::{Error, proxy::Session};
+use portcullis_audit::{Action, Event, Outcome, Party, PartyKind, rfc3339};
+use portcullis_config::routes::AuditLevel;
+use portcullis_policy::{clock::Moment, rejection::Rejection};
+
+use crate::{access_log::Line, exchange::Exchange, gateway::Gateway};
+
+/// The status shown for a client that left before its answer began.
+pub(crate) const CLIENT_LEFT: u16 = 499;
+
+pub(crate) fn close(
+    gateway: &Gateway,
+    session: &Session,
+    exchange: &mut Exchange,
+    error: Option<&Error>,
+) {
+    exchange.close();
+    let ended = Ended::of(session, exchange, gateway.now());
+    count(gateway, session, exchange, &ended);
+    audit(gateway, exchange, &ended);
+    log(gateway, session, exchange, &ended, error);
+}
+
+/// How a request ended, in numbers.
+struct Ended {
+    at: Moment,
+    status: u16,
+    took: Duration,
+    upstream_took: Duration,
+}
+
+impl Ended {
+    fn of(session: &Session, exchange: &Exchange, at: Moment) -> Self {
+        let status = session
+            .response_written()
+            .map_or(CLIENT_LEFT, |head| head.status.as_u16());
+        let upstream_took = exchange.asked_at.map_or(Duration::ZERO, |asked| {
+            let answered = exchange.answered_at.unwrap_or(at);
+            answered.since_start.saturating_sub(asked.since_start)
+        });
+        Self {
+            at,
+            status,
+            took: at.since_start.saturating_sub(exchange.began.since_start),
+            upstream_took,
+        }
+    }
+}
+
+fn count(gateway: &Gateway, session: &Session, exchange: &Exchange, ended: &Ended) {
+    let route = exchange.progress.route.as_deref();
+    let metrics = route.map_or(&gateway.metrics.no_route, |route| &route.metrics);
+    metrics
+        .requests
+        .count(&session.req_header().method, ended.status);
+    metrics.request_seconds.observe(ended.took.as_secs_f64());
+    metrics
+        .overhead_seconds
+        .observe(ended.took.saturating_sub(ended.upstream_took).as_secs_f64());
+    if let (Some(route), Some(_)) = (route, exchange.asked_at) {
+        route
+            .upstream
+            .metrics
+            .seconds
+            .observe(ended.upstream_took.as_secs_f64());
+    }
+    if let Some(rejection) = &exchange.rejection {
+        gateway
+            .metrics
+            .rejection(route.map(|route| &*route.name), rejection.code());
+    }
+}
+
+/// Refusals of a caller are rows; repeats of one kind are counted into one. What the auth service decides it audits
+/// itself.
+fn audit(gateway: &Gateway, exchange: &Exchange, ended: &Ended) {
+    let now = ended.at.wall;
+    match &exchange.rejection {
+        Some(rejection) => {
+            if let Some(action) = action_of(rejection) {
+                let event = event(exchange, action, Outcome::Refused).because(reason_of(rejection));
+                gateway.desk.denial(event, now);
+            }
+        }
+        None => {
+            let wanted = exchange
+                .progress
+                .route
+                .as_ref()
+                .is_some_and(|route| route.audit == AuditLevel::All);
+            if wanted {
+                let served =
+                    StatusCode::from_u16(ended.status).is_ok_and(|status| status.is_success());
+                let outcome = if served {
+                    Outcome::Success
+                } else {
+                    Outcome::Failure
+                };
+                gateway
+                    .desk
+                    .offer(event(exchange, Action::ApiAccess, outcome), now);
+            }
+        }
+    }
+}
+
+fn action_of(rejection: &Rejection) -> Option<Action> {
+    match rejection.status() {
+        StatusCode::TOO_MANY_REQUESTS => Some(Action::RateLimited),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Some(Action::AccessDenied),
+        _ => None,
+    }
+}
+
+/// Why exactly: the client is told only that its token is invalid, the log which check it failed.
+fn reason_of(rejection: &Rejection) -> &'static str {
+    if let Rejection::InvalidToken { cause } = rejection {
+        return cause;
+    }
+    rejection.code()
+}
+
+fn event(exchange: &Exchange, action: Action, outcome: Outcome) -> Event {
+    let progress = &exchange.progress;
+    let actor = progress
+        .principal
+        .as_ref()
+        .map_or_else(Party::anonymous, |principal| {
+            Party::user(principal.subject())
+        });
+    let event = Event::new(exchange.began.wall, action, outcome, actor)
+        .from_address(Some(exchange.client.ip))
+        .in_request(exchange.id.to_str().unwrap_or_default());
+    match &progress.route {
+        Some(route) => event
+            .on_route(&*route.name)
+            .on(Party::new(PartyKind::Route, &*route.name)),
+        None => event,
+    }
+}
+
+fn log(
+    gateway: &Gateway,
+    session: &Session,
+    exchange: &Exchange,
+    ended: &Ended,
+    error: Option<&Error>,
+) {
+    let is_refusal = exchange.rejection.is_some() || error.is_some();
+    if !gateway.access_log.wants(is_refusal, gateway.ids.span()) {
+        return;
+    }
+    let request = session.req_header();
+    let progress = &exchange.progress;
+    let host = request
+        .headers
+        .get(http::header::HOST)
+        .and_then(|host| host.to_str().ok());
+    gateway.access_log.write(&Line {
+        time: rfc3339(exchange.began.wall),
+        request_id: exchange.id.to_str().unwrap_or_default(),
+        client: exchange.client.ip,
+        method: request.method.as_str(),
+        host,
+        path: request.uri.path(),
+        status: ended.status,
+        code: exchange.rejection.as_ref().map(Rejection::code),
+        reason: exchange.rejection.as_ref().map(reason_of),
+        cause: error.map(ToString::to_string),
+        route: progress.route.as_ref().map(|route| &*route.name),
+        upstream: exchange
+            .asked_at
+            .and(progress.route.as_ref())
+            .map(|route| &*route.upstream.name),
+        attempts: exchange.attempts,
+        user: progress
+            .principal
+            .as_ref()
+            .map(|principal| principal.subject()),
+        bytes_in: exchange.body_received,
+        bytes_out: session.body_bytes_sent(),
+        seconds: ended.took.as_secs_f64(),
+        upstream_seconds: ended.upstream_took.as_secs_f64(),
+    });
+}

@@ -1,0 +1,205 @@
+//! The only writer of answers the gateway makes itself.
+//!
+//! Pingora's own `respond_error` closes the connection; a refusal would then cost every client a handshake, and an
+//! attacker nothing. Answers are written here instead, so that keep-alive survives them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, header};
+use pingora::{
+    Error, ErrorSource, ErrorType,
+    http::ResponseHeader,
+    proxy::{FailToProxy, Session},
+};
+use portcullis_policy::{
+    problem::{CONTENT_TYPE, Problem},
+    rejection::{Malformation, Rejection},
+};
+
+use crate::{
+    exchange::Exchange, forward, gateway::Gateway, observe::CLIENT_LEFT, snapshot::Snapshot,
+};
+
+/// An unread request body up to this size is read and thrown away to keep the connection; beyond, closing is cheaper.
+const DRAINED_AT_MOST: u64 = 64 * 1024;
+const DRAIN_WITHIN: Duration = Duration::from_secs(1);
+
+/// Refuses a request that admission did not let through. Always answers `true`: the request ends here.
+pub(crate) async fn reject(
+    gateway: &Gateway,
+    session: &mut Session,
+    exchange: &mut Exchange,
+    rejection: Rejection,
+) -> pingora::Result<bool> {
+    if !can_stay_open(session, &rejection) || drain(session).await.is_err() {
+        session.set_keepalive(None);
+    }
+    write(gateway, session, exchange, rejection).await?;
+    Ok(true)
+}
+
+/// Answers for a request that failed on its way, whatever the phase, and says what the log shall show.
+pub(crate) async fn fail(
+    gateway: &Gateway,
+    session: &mut Session,
+    exchange: &mut Exchange,
+    error: &Error,
+) -> FailToProxy {
+    // The connection is in an unknown state: a body half read, an upstream half written.
+    session.set_keepalive(None);
+    let rejection = exchange.rejection.take().or_else(|| reason_of(error));
+    let error_code = match rejection {
+        Some(rejection) if session.response_written().is_none() => {
+            let status = rejection.status().as_u16();
+            match write(gateway, session, exchange, rejection).await {
+                Ok(()) => status,
+                Err(_gone) => CLIENT_LEFT,
+            }
+        }
+        // The head is out: the answer can only be cut off, so that the client sees it is not whole.
+        Some(rejection) => {
+            exchange.rejection = Some(rejection);
+            0
+        }
+        None => CLIENT_LEFT,
+    };
+    FailToProxy {
+        error_code,
+        can_reuse_downstream: false,
+    }
+}
+
+/// What a failure means to the client; `None` where there is no client left to tell.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "Pingora's errors are many; what is not told apart is a failure"
+)]
+fn reason_of(error: &Error) -> Option<Rejection> {
+    use ErrorType as E;
+    let kind = error.etype();
+    match error.esource() {
+        ErrorSource::Upstream => Some(match kind {
+            E::ConnectTimedout | E::TLSHandshakeTimedout | E::ReadTimedout | E::WriteTimedout => {
+                Rejection::UpstreamTimeout
+            }
+            E::ConnectRefused
+            | E::ConnectNoRoute
+            | E::ConnectError
+            | E::SocketError
+            | E::BindError => Rejection::UpstreamUnreachable,
+            _ => Rejection::UpstreamFailed,
+        }),
+        ErrorSource::Downstream => match kind {
+            E::ReadTimedout => Some(Rejection::RequestTimeout),
+            E::ReadError | E::WriteError | E::WriteTimedout | E::ConnectionClosed => None,
+            _ => Some(Rejection::Malformed(Malformation::Framing)),
+        },
+        // Pingora's own checks between the filters speak of the request's head and are marked internal or not at all.
+        ErrorSource::Internal | ErrorSource::Unset => Some(match kind {
+            E::InvalidHTTPHeader => Rejection::Malformed(Malformation::Framing),
+            _ => Rejection::InternalError,
+        }),
+    }
+}
+
+/// Whether the body of a refused request is worth reading to keep its connection.
+fn can_stay_open(session: &Session, rejection: &Rejection) -> bool {
+    if rejection.closes_connection() {
+        return false;
+    }
+    let headers = &session.req_header().headers;
+    // A client that waits for leave to send its body must not be read from: it may never send it.
+    if headers.contains_key(header::EXPECT) || headers.contains_key(header::TRANSFER_ENCODING) {
+        return false;
+    }
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .map(|length| length.to_str().ok()?.parse::<u64>().ok());
+    declared
+        .unwrap_or(Some(0))
+        .is_some_and(|length| length <= DRAINED_AT_MOST)
+}
+
+/// A whole answer in bytes, for where there is no session to answer on: a header that never ends, a connection that is
+/// not read at all. It closes the connection.
+pub(crate) fn whole_answer(rejection: &Rejection, snapshot: &Snapshot) -> Bytes {
+    let body = Problem::of(rejection, "").to_json();
+    let status = rejection.status();
+    let mut head = format!(
+        "HTTP/1.1 {} {}\r\nconnection: close\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {}\r\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or_default(),
+        body.len()
+    )
+    .into_bytes();
+    let own = snapshot
+        .security_headers
+        .iter()
+        .chain(&snapshot.own_answer_headers)
+        .cloned();
+    for (name, value) in rejection.headers().into_iter().chain(own) {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    }
+    head.extend_from_slice(b"\r\n");
+    head.extend_from_slice(&body);
+    Bytes::from(head)
+}
+
+async fn drain(session: &mut Session) -> pingora::Result<()> {
+    session.set_total_drain_timeout(Some(DRAIN_WITHIN));
+    session.drain_request_body().await
+}
+
+async fn write(
+    gateway: &Gateway,
+    session: &mut Session,
+    exchange: &mut Exchange,
+    rejection: Rejection,
+) -> pingora::Result<()> {
+    let id = exchange.id.to_str().unwrap_or_default();
+    let body = Bytes::from(Problem::of(&rejection, id).to_json());
+    let mut head = ResponseHeader::build_no_case(rejection.status(), Some(20))?;
+    head.insert_header(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))?;
+    head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(body.len()))?;
+    head.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))?;
+    for (name, value) in rejection.headers() {
+        head.insert_header(name, value)?;
+    }
+    let standing = rejection.refused_limit().map(|refused| &refused.standing);
+    forward::add_own_headers(gateway, exchange, standing, &mut head)?;
+    for (name, value) in &exchange.snapshot.own_answer_headers {
+        head.insert_header(name, value)?;
+    }
+    // Kept for the log before the client can have the answer.
+    exchange.rejection = Some(rejection);
+    let is_head = session.req_header().method == Method::HEAD;
+    session
+        .write_response_header(Box::new(head), is_head)
+        .await?;
+    if !is_head {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_of_the_upstream_is_not_called_a_failure() {
+        let error = Error::new_up(ErrorType::ReadTimedout);
+        assert_eq!(
+            reason_of(&error).map(|reason| reason.code()),
+            Some("upstream-timeout")
+        );
+    }
+
+    #[test]
+    fn a_client_that_left_is_told_nothing() {
+        assert!(reason_of(&Error::new_down(ErrorType::ConnectionClosed)).is_none());
+    }
+}

@@ -1,0 +1,237 @@
+//! Binds the listeners, runs Pingora on a runtime of our own, and stops when nothing is in flight.
+//!
+//! Pingora's `Server` is not used: it sleeps its whole grace period on a signal, whatever is left to do, and a failed
+//! bind leaves the process alive without a listener. Its services are started directly instead, on sockets bound here.
+
+use std::{net::SocketAddr, os::fd::IntoRawFd, path::Path, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use pingora::{
+    proxy::{HttpProxy, http_proxy},
+    server::{Fds, ListenFds, configuration::ServerConf},
+    services::{Service as _, listening::Service},
+};
+use portcullis_audit::Desk;
+use portcullis_config::{Config, server::Threads};
+use portcullis_policy::{limits::Limiter, rejection::Rejection};
+use portcullis_tokens::Verifier;
+use prometheus::Registry;
+use tokio::{
+    net::TcpSocket,
+    runtime::Runtime,
+    sync::{oneshot, watch},
+    time::{Instant, sleep, timeout_at},
+};
+
+use crate::{
+    connection::Patience,
+    front_door::{FrontDoor, Occupancy},
+    gateway::{Clock, Gateway},
+    lifecycle::Lifecycle,
+    resolve,
+    respond::whole_answer,
+    status::Status,
+};
+
+/// As many as may wait to be accepted; a burst beyond it is refused by the kernel.
+const BACKLOG: u32 = 4096;
+
+/// Idle connections kept to the upstreams, for each thread.
+const POOL_PER_THREAD: usize = 512;
+
+/// Pingora's loop over attempts; how many there really are is each upstream's own `retries.attempts`.
+const ATTEMPTS_AT_MOST: usize = 5;
+
+/// Connections that hold no exchange are waited for this long once nothing else is in flight: one whose request is on
+/// its way may still be served, one that merely idles must not keep the process.
+const LINGER: Duration = Duration::from_millis(500);
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address}: {cause}")]
+    Bind {
+        address: SocketAddr,
+        cause: std::io::Error,
+    },
+    #[error("cannot start the proxy's threads: {0}")]
+    Runtime(#[source] std::io::Error),
+    #[error("cannot start the access log: {0}")]
+    AccessLog(#[source] std::io::Error),
+    #[error("cannot register the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Told to a connection over a cap.
+const RETRY_CONNECTION: Duration = Duration::from_secs(1);
+
+/// How long the exchanges in flight may still take once the listeners are closed.
+pub type CloseWithin = Duration;
+
+/// What the gateway is made of; the binary has made each part.
+pub struct Parts<'a> {
+    pub config: &'a Config,
+    pub limiter: Arc<Limiter>,
+    pub verifier: Arc<Verifier>,
+    pub desk: Arc<Desk>,
+    pub registry: &'a Registry,
+    /// Where `builtin:auth` listens; absent where the configuration has no `auth`.
+    pub auth_socket: Option<&'a Path>,
+    pub clock: Clock,
+    /// For request ids, jitter and the choice among endpoints. Need not be secret.
+    pub seed: [u64; 2],
+}
+
+/// The listening gateway, before it takes its first connection.
+pub struct Server {
+    runtime: Runtime,
+    proxy: Arc<HttpProxy<Lifecycle>>,
+    gateway: Arc<Gateway>,
+    occupancy: Arc<Occupancy>,
+    listeners: Vec<(SocketAddr, ListenFds)>,
+}
+
+impl Server {
+    /// Binds every listener, so that a taken address ends the start and not the first request.
+    pub fn bind(parts: Parts<'_>) -> Result<Self, StartError> {
+        let settings = &parts.config.server;
+        let (addresses, limits, threads) = (
+            &settings.listeners,
+            &settings.limits,
+            threads(settings.threads),
+        );
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("proxy")
+            .enable_all()
+            .build()
+            .map_err(StartError::Runtime)?;
+        let listeners = addresses
+            .iter()
+            .map(|listener| bind(&runtime, listener.address))
+            .collect::<Result<_, _>>()?;
+        let occupancy = Arc::new(Occupancy::new(
+            limits.connections,
+            limits.connections_per_ip,
+        ));
+        let gateway = Arc::new(Gateway::assemble(parts)?);
+        let conf = ServerConf {
+            threads,
+            max_retries: ATTEMPTS_AT_MOST,
+            upstream_keepalive_pool_size: POOL_PER_THREAD,
+            ..ServerConf::default()
+        };
+        let proxy = Arc::new(http_proxy(&Arc::new(conf), Lifecycle(Arc::clone(&gateway))));
+        Ok(Self {
+            runtime,
+            proxy,
+            gateway,
+            occupancy,
+            listeners,
+        })
+    }
+
+    /// For the admin listener, which outlives the listeners here.
+    pub fn status(&self) -> Status {
+        Status::new(Arc::clone(&self.gateway))
+    }
+
+    /// Serves until `close` says to stop, then finishes what is in flight, within the time it allows.
+    ///
+    /// Blocks the calling thread. The listeners close at once when told; whoever wants a delay waits before telling.
+    pub fn run(self, close: oneshot::Receiver<CloseWithin>) {
+        let (closing, closed) = watch::channel(false);
+        self.runtime.block_on(async {
+            resolve::keep_fresh(&self.gateway.snapshot.load());
+            let services: Vec<_> = self
+                .listeners
+                .iter()
+                .map(|(address, sockets)| {
+                    let mut service = self.service(*address);
+                    let (sockets, closed) = (Arc::clone(sockets), closed.clone());
+                    tokio::spawn(
+                        async move { service.start_service(Some(sockets), closed, 1).await },
+                    )
+                })
+                .collect();
+            let within = close.await.unwrap_or_default();
+            let deadline = Instant::now() + within;
+            closing.send_replace(true);
+            for service in services {
+                // A listener that is late to close is not waited for beyond the deadline.
+                if timeout_at(deadline, service).await.is_err() {
+                    break;
+                }
+            }
+            self.finish(deadline).await;
+        });
+        self.runtime.shutdown_background();
+    }
+
+    fn service(&self, address: SocketAddr) -> Service<FrontDoor> {
+        let (metrics, snapshot) = (&self.gateway.metrics, self.gateway.snapshot.load());
+        let limits = &snapshot.server.limits;
+        let door = FrontDoor {
+            proxy: Arc::clone(&self.proxy),
+            occupancy: Arc::clone(&self.occupancy),
+            patience: Patience {
+                idle: limits.idle_timeout,
+                header: limits.header_timeout,
+                farewell: whole_answer(&Rejection::RequestTimeout, &snapshot),
+            },
+            full_house: whole_answer(
+                &Rejection::Overloaded {
+                    retry_after: RETRY_CONNECTION,
+                },
+                &snapshot,
+            ),
+            open_connections: metrics.open_connections(address),
+            malformed_requests: metrics.malformed_requests.clone(),
+            turned_away: metrics.turned_away(),
+        };
+        let mut service = Service::new(format!("listener {address}"), door);
+        service.add_tcp(&address.to_string());
+        service
+    }
+
+    /// Returns as soon as nothing is in flight, at the latest at the deadline.
+    async fn finish(&self, deadline: Instant) {
+        const LOOK: Duration = Duration::from_millis(10);
+        let mut quiet_since = None;
+        while Instant::now() < deadline && self.occupancy.open() > 0 {
+            if self.gateway.in_flight() > 0 {
+                quiet_since = None;
+            } else if quiet_since.get_or_insert_with(Instant::now).elapsed() >= LINGER {
+                return;
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+fn threads(wanted: Threads) -> usize {
+    match wanted {
+        // Honours the CPU quota of a container.
+        Threads::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+        Threads::Exactly(threads) => threads.get(),
+    }
+}
+
+/// A listening socket under the name by which Pingora asks for it.
+fn bind(runtime: &Runtime, address: SocketAddr) -> Result<(SocketAddr, ListenFds), StartError> {
+    let listen = || {
+        // A tokio socket registers with the runtime it is made on.
+        let _entered = runtime.enter();
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)?.into_std()
+    };
+    let listening = listen().map_err(|cause| StartError::Bind { address, cause })?;
+    let mut sockets = Fds::new();
+    sockets.add(address.to_string(), listening.into_raw_fd());
+    Ok((address, Arc::new(Mutex::new(sockets))))
+}

@@ -1,0 +1,181 @@
+//! The compiled configuration: immutable, held by a request for its whole life.
+//!
+//! What must survive a reload (buckets, breakers, counts in flight) is referred to from here and lives outside, by name.
+
+use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue};
+use portcullis_config::{
+    Config,
+    routes::{self, Access, AddressLists, AuditLevel, Rewrite, Target as RouteTarget},
+    server::{SecurityHeaders, Server as ServerSettings},
+};
+use portcullis_policy::{
+    client_address::TrustedProxies,
+    hygiene::Hygiene,
+    limits::{LimitPlan, Limiter, Refused},
+    routing::{RouteId, RouteTable},
+    security_headers,
+};
+
+use prometheus::IntCounter;
+
+use crate::{
+    metrics::{Metrics, RouteMetrics},
+    upstream::{Upstream, Upstreams},
+};
+
+pub(crate) struct Snapshot {
+    pub(crate) server: ServerSettings,
+    pub(crate) trusted_proxies: TrustedProxies,
+    /// Set on every answer that does not carry them already.
+    pub(crate) security_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Names under which any route tells who calls: never accepted from a client, on no route.
+    pub(crate) identity_headers: Vec<HeaderName>,
+    /// On answers of the gateway's own, beside those above.
+    pub(crate) own_answer_headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) hygiene: Hygiene,
+    pub(crate) table: RouteTable,
+    routes: Vec<Arc<Route>>,
+    pub(crate) upstreams: Vec<Arc<Upstream>>,
+}
+
+/// A route with everything it refers to at hand.
+pub(crate) struct Route {
+    pub(crate) name: Arc<str>,
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) access: Access,
+    /// Spent before any cryptography.
+    pub(crate) client_limits: Vec<Spend>,
+    /// Spent once the principal is known.
+    pub(crate) principal_limits: Vec<Spend>,
+    pub(crate) addresses: AddressLists,
+    pub(crate) rewrite: Rewrite,
+    pub(crate) forward: routes::IdentityHeaders,
+    pub(crate) body_limit: u64,
+    pub(crate) timeout: Duration,
+    pub(crate) audit: AuditLevel,
+    pub(crate) metrics: RouteMetrics,
+}
+
+/// What a request on a route takes from one limit.
+pub(crate) struct Spend {
+    pub(crate) plan: LimitPlan,
+    pub(crate) cost: NonZeroU32,
+    pub(crate) allowed: IntCounter,
+    pub(crate) refused: IntCounter,
+}
+
+/// What a configuration is compiled with: the state that outlives it, and the places it refers to.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) metrics: &'a Metrics,
+    pub(crate) limiter: &'a Limiter,
+    /// Where `builtin:auth` listens; absent where no route leads to it.
+    pub(crate) auth_socket: Option<&'a Path>,
+    /// For the breakers' jitter and the first choice among endpoints.
+    pub(crate) seed: u64,
+}
+
+impl Snapshot {
+    pub(crate) fn compile(config: &Config, around: &Surroundings<'_>) -> Self {
+        let upstreams = Upstreams::build(&config.upstreams, around);
+        let routes = config.routes.iter().map(|route| {
+            let upstream = match &route.target {
+                RouteTarget::Upstream(upstream) => upstreams.named(&upstream.name),
+                RouteTarget::Auth => upstreams.auth(),
+            };
+            Arc::new(Route::compile(route, upstream, &config.server, around))
+        });
+        let routes: Vec<_> = routes.collect();
+        Self {
+            trusted_proxies: TrustedProxies::new(&config.server.trusted_proxies),
+            security_headers: match &config.server.headers.security {
+                SecurityHeaders::Owasp => security_headers::owasp(),
+                SecurityHeaders::None => Vec::new(),
+                SecurityHeaders::Explicit(headers) => headers.clone(),
+            },
+            own_answer_headers: match &config.server.headers.security {
+                SecurityHeaders::Owasp => vec![security_headers::content_policy_of_own_answers()],
+                SecurityHeaders::None | SecurityHeaders::Explicit(_) => Vec::new(),
+            },
+            identity_headers: identity_names(&config.routes),
+            hygiene: Hygiene::new(&config.server.limits, &config.routes),
+            table: RouteTable::build(&config.routes),
+            server: config.server.clone(),
+            upstreams: upstreams.all(),
+            routes,
+        }
+    }
+
+    pub(crate) fn route_names(&self) -> impl Iterator<Item = &str> {
+        self.routes.iter().map(|route| &*route.name)
+    }
+
+    pub(crate) fn route(&self, id: RouteId) -> Option<&Arc<Route>> {
+        self.routes.get(id.index())
+    }
+}
+
+fn identity_names(routes: &[routes::Route]) -> Vec<HeaderName> {
+    let mut names = Vec::new();
+    for route in routes {
+        let forward = &route.forward;
+        for name in [&forward.user, &forward.roles, &forward.scopes]
+            .into_iter()
+            .flatten()
+        {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+    }
+    names
+}
+
+impl Spend {
+    /// `refused` is what the stage was refused with, by this limit or by another.
+    pub(crate) fn count(&self, refused: Option<&Refused>) {
+        match refused {
+            None => self.allowed.inc(),
+            Some(refused) if refused.standing.limit_name() == self.plan.name() => {
+                self.refused.inc()
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+impl Route {
+    fn compile(
+        route: &routes::Route,
+        upstream: Arc<Upstream>,
+        server: &ServerSettings,
+        around: &Surroundings<'_>,
+    ) -> Self {
+        let spend = |spend: &routes::Spend| Spend {
+            plan: around.limiter.plan(&spend.limit),
+            cost: spend.cost,
+            allowed: around.metrics.limit_allowed(&spend.limit.name),
+            refused: around.metrics.limit_refused(&spend.limit.name),
+        };
+        let (principal_limits, client_limits) = route
+            .rate_limits
+            .iter()
+            .map(spend)
+            .partition(|spend| spend.plan.needs_principal());
+        Self {
+            name: Arc::from(route.name.as_str()),
+            access: route.access.clone(),
+            client_limits,
+            principal_limits,
+            addresses: route.addresses.clone(),
+            rewrite: route.rewrite.clone(),
+            forward: route.forward.clone(),
+            body_limit: route.body.unwrap_or(server.limits.body).bytes(),
+            timeout: route.timeout.unwrap_or(upstream.timeouts.request),
+            audit: route.audit,
+            metrics: around.metrics.route(&route.name),
+            upstream,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What the admin listener may show: a view of the running gateway that changes nothing.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use portcullis_policy::breaker::State;
+use serde::Serialize;
+
+use crate::{gateway::Gateway, upstream::Upstream};
+
+/// A handle on the running gateway.
+#[derive(Clone)]
+pub struct Status {
+    gateway: Arc<Gateway>,
+}
+
+/// One upstream as it stands.
+#[derive(Debug, Serialize)]
+pub struct UpstreamStatus {
+    pub name: String,
+    /// `closed`, `open` or `half_open`; absent for the embedded auth service, which has no breaker.
+    pub breaker: Option<&'static str>,
+    pub in_flight: usize,
+    pub endpoints: Vec<String>,
+}
+
+impl Status {
+    pub(crate) fn new(gateway: Arc<Gateway>) -> Self {
+        Self { gateway }
+    }
+
+    /// Requests that have arrived and are not answered in full.
+    pub fn in_flight(&self) -> usize {
+        self.gateway.in_flight()
+    }
+
+    pub fn upstreams(&self) -> Vec<UpstreamStatus> {
+        self.gateway
+            .snapshot
+            .load()
+            .upstreams
+            .iter()
+            .map(|upstream| self.upstream(upstream))
+            .collect()
+    }
+
+    pub fn routes(&self) -> Vec<String> {
+        self.gateway
+            .snapshot
+            .load()
+            .route_names()
+            .map(String::from)
+            .collect()
+    }
+
+    /// Brings the gauges up to date that are read when somebody looks and not kept while serving.
+    pub fn refresh_gauges(&self) {
+        let (metrics, now) = (&self.gateway.metrics, self.gateway.now());
+        for (limit, keys) in self.gateway.limiter.key_counts() {
+            let keys = i64::try_from(keys).unwrap_or(i64::MAX);
+            metrics
+                .rate_limit_keys
+                .with_label_values(&[&*limit])
+                .set(keys);
+        }
+        for upstream in &self.gateway.snapshot.load().upstreams {
+            let in_flight = i64::try_from(upstream.in_flight.load(Relaxed)).unwrap_or(i64::MAX);
+            upstream.metrics.in_flight.set(in_flight);
+            // An open breaker whose rest is over shows as half-open, though nobody has asked it yet.
+            upstream.metrics.show(
+                upstream
+                    .breaker
+                    .as_ref()
+                    .map_or(State::Closed, |breaker| breaker.state(now)),
+            );
+        }
+        metrics.count_cache(self.gateway.verifier.cache_counts());
+    }
+
+    fn upstream(&self, upstream: &Upstream) -> UpstreamStatus {
+        let now = self.gateway.now();
+        UpstreamStatus {
+            name: upstream.name.to_string(),
+            breaker: upstream
+                .breaker
+                .as_ref()
+                .map(|breaker| breaker.state(now).as_str()),
+            in_flight: upstream.in_flight.load(Relaxed),
+            endpoints: upstream
+                .targets
+                .load()
+                .iter()
+                .map(|target| target.address.to_string())
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Where a request goes: the endpoints of an upstream, the choice among them, and what each attempt tells the breaker.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use portcullis_config::upstreams::{self as config, Balance, Endpoint, UpstreamTimeouts};
+use portcullis_policy::breaker::Breaker;
+
+use crate::{
+    metrics::{Metrics, UpstreamMetrics},
+    resolve,
+    snapshot::Surroundings,
+};
+
+/// A named group of endpoints, with what it is doing right now.
+pub(crate) struct Upstream {
+    pub(crate) name: Arc<str>,
+    pub(crate) timeouts: UpstreamTimeouts,
+    /// None for the embedded auth service: a login storm must not take refresh, logout and the key set with it.
+    pub(crate) breaker: Option<Arc<Breaker>>,
+    pub(crate) attempts: u32,
+    pub(crate) max_in_flight: Option<usize>,
+    pub(crate) in_flight: Arc<AtomicUsize>,
+    pub(crate) is_auth: bool,
+    pub(crate) metrics: UpstreamMetrics,
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// What the endpoints' names resolve to now; `resolve.rs` swaps it.
+    pub(crate) targets: ArcSwap<Vec<Arc<Target>>>,
+    balance: Balance,
+    /// Turns with every choice, so that ties and rounds are shared out.
+    turn: AtomicU64,
+}
+
+/// One address that can be connected to.
+pub(crate) struct Target {
+    pub(crate) address: Address,
+    /// Cloned for each attempt: building one parses and allocates more.
+    peer: HttpPeer,
+    pub(crate) in_flight: Arc<AtomicUsize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    Inet(SocketAddr),
+    Unix(String),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Inet(inet) => inet.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{path}"),
+        }
+    }
+}
+
+impl Target {
+    /// `None` where the path of a Unix socket is longer than the system can name.
+    pub(crate) fn new(address: Address, timeouts: &UpstreamTimeouts) -> Option<Self> {
+        let mut peer = match &address {
+            // With an address and not a name: Pingora would resolve a name in place, and block on it.
+            Address::Inet(inet) => HttpPeer::new(*inet, false, String::new()),
+            Address::Unix(path) => HttpPeer::new_uds(path, false, String::new()).ok()?,
+        };
+        let options = &mut peer.options;
+        options.connection_timeout = Some(timeouts.connect);
+        options.total_connection_timeout = Some(timeouts.connect);
+        options.read_timeout = Some(timeouts.request);
+        options.write_timeout = Some(timeouts.request);
+        options.idle_timeout = Some(timeouts.idle);
+        options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+        Some(Self {
+            address,
+            peer,
+            in_flight: Arc::default(),
+        })
+    }
+
+    /// The peer for one attempt that may take `timeout` in all.
+    pub(crate) fn peer(&self, timeout: Duration) -> Box<HttpPeer> {
+        let mut peer = Box::new(self.peer.clone());
+        peer.options.read_timeout = Some(timeout);
+        peer.options.write_timeout = Some(timeout);
+        peer
+    }
+}
+
+impl Upstream {
+    fn new(upstream: &config::Upstream, metrics: &Metrics, seed: u64) -> Self {
+        Self {
+            name: Arc::from(upstream.name.as_str()),
+            timeouts: upstream.timeouts,
+            // A probe outlives its request only if its outcome is lost; then its place is free after two timeouts.
+            breaker: Some(Arc::new(Breaker::new(
+                &upstream.circuit_breaker,
+                2 * upstream.timeouts.request,
+                seed,
+            ))),
+            attempts: upstream.attempts,
+            max_in_flight: upstream.max_in_flight,
+            in_flight: Arc::default(),
+            is_auth: false,
+            metrics: metrics.upstream(&upstream.name),
+            endpoints: upstream.endpoints.clone(),
+            targets: ArcSwap::default(),
+            balance: upstream.balance,
+            turn: AtomicU64::new(seed),
+        }
+    }
+
+    /// The embedded auth service: one Unix socket, no breaker, no second attempt.
+    fn auth(socket: &Path, metrics: &Metrics) -> Self {
+        let timeouts = UpstreamTimeouts {
+            connect: Duration::from_secs(1),
+            request: Duration::from_secs(30),
+            idle: Duration::from_secs(55),
+        };
+        let address = Address::Unix(socket.to_string_lossy().into_owned());
+        Self {
+            name: Arc::from("builtin:auth"),
+            breaker: None,
+            attempts: 1,
+            max_in_flight: None,
+            in_flight: Arc::default(),
+            is_auth: true,
+            metrics: metrics.upstream("builtin:auth"),
+            endpoints: vec![Endpoint::Unix(socket.to_owned())],
+            targets: ArcSwap::from_pointee(
+                Target::new(address, &timeouts)
+                    .map(Arc::new)
+                    .into_iter()
+                    .collect(),
+            ),
+            balance: Balance::RoundRobin,
+            turn: AtomicU64::new(0),
+            timeouts,
+        }
+    }
+
+    /// The target for the next attempt, other than `failed` where there is another.
+    pub(crate) fn choose(&self, failed: Option<&Arc<Target>>) -> Option<Arc<Target>> {
+        let targets = self.targets.load();
+        let turn = self.turn.fetch_add(1, Relaxed);
+        let first = pick(&targets, turn)?;
+        let chosen = match self.balance {
+            Balance::RoundRobin => first,
+            Balance::LeastRequests => less_busy(first, pick(&targets, scatter(turn))?),
+        };
+        let is_failed =
+            |target: &Arc<Target>| failed.is_some_and(|failed| failed.address == target.address);
+        if is_failed(chosen) {
+            return targets
+                .iter()
+                .find(|target| !is_failed(target))
+                .or(Some(chosen))
+                .cloned();
+        }
+        Some(Arc::clone(chosen))
+    }
+}
+
+fn pick(targets: &[Arc<Target>], turn: u64) -> Option<&Arc<Target>> {
+    let count = u64::try_from(targets.len())
+        .ok()
+        .filter(|count| *count > 0)?;
+    targets.get(usize::try_from(turn % count).ok()?)
+}
+
+/// The less busy of two keeps the load as even as comparing all would, for the price of two reads.
+fn less_busy<'a>(one: &'a Arc<Target>, other: &'a Arc<Target>) -> &'a Arc<Target> {
+    if other.in_flight.load(Relaxed) < one.in_flight.load(Relaxed) {
+        other
+    } else {
+        one
+    }
+}
+
+/// Spreads consecutive turns over the whole range (the finaliser of `SplitMix64`), so that the second pick is
+/// independent of the first.
+pub(crate) fn scatter(turn: u64) -> u64 {
+    let mut z = turn.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// All upstreams of one configuration, found by name while routes are compiled and never again.
+pub(crate) struct Upstreams {
+    named: HashMap<String, Arc<Upstream>>,
+    auth: Arc<Upstream>,
+}
+
+impl Upstreams {
+    pub(crate) fn build(upstreams: &[Arc<config::Upstream>], around: &Surroundings<'_>) -> Self {
+        let named = upstreams.iter().zip(0..).map(|(upstream, nth)| {
+            let seed = scatter(around.seed.wrapping_add(nth));
+            let compiled = Upstream::new(upstream, around.metrics, seed);
+            resolve::set_known(&compiled);
+            (upstream.name.clone(), Arc::new(compiled))
+        });
+        // Without the auth service no route leads to it, and a socket that does not exist is refused anyway.
+        let socket = around.auth_socket.unwrap_or(Path::new("/nonexistent"));
+        Self {
+            named: named.collect(),
+            auth: Arc::new(Upstream::auth(socket, around.metrics)),
+        }
+    }
+
+    /// The loader has resolved every name; one that is missing all the same leads to a socket that refuses.
+    pub(crate) fn named(&self, name: &str) -> Arc<Upstream> {
+        self.named.get(name).map_or_else(|| self.auth(), Arc::clone)
+    }
+
+    pub(crate) fn auth(&self) -> Arc<Upstream> {
+        Arc::clone(&self.auth)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Upstream>> {
+        self.named.values().cloned().chain([self.auth()]).collect()
+    }
+}
