@@ -101,8 +101,8 @@ fn add_identity(admitted: &Admitted, request: &mut RequestHeader) -> pingora::Re
     ];
     for (name, text) in told {
         let Some(name) = name else { continue };
-        // A foreign subject may hold what no header can: such a caller is not told wrongly, the request ends.
-        let value = HeaderValue::from_str(text)
+        // A foreign subject may be any text; one that no header can hold ends the request rather than being bent.
+        let value = HeaderValue::from_bytes(text.as_bytes())
             .map_err(|_unwritable| Error::new(ErrorType::InternalError))?;
         request.insert_header(name.clone(), value)?;
     }

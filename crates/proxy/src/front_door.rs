@@ -64,7 +64,7 @@ impl ServerApp for FrontDoor {
         let guarded = Box::new(GuardedStream::new(
             accepted,
             Arc::clone(&connection),
-            self.patience,
+            self.patience.clone(),
         ));
         connection
             .scope(self.proxy.process_new(guarded, shutdown))
@@ -105,10 +105,7 @@ fn peer_of(accepted: &Stream) -> Option<IpAddr> {
 /// One answer without reading the request: reading would cost what the cap is there to save.
 async fn turn_away(mut accepted: Stream, answer: &[u8]) {
     // A client that is gone already cannot be told; either way the connection ends here.
-    if accepted
-        .write_all(respond::CONNECTIONS_EXHAUSTED)
-        .await
-        .is_ok()
+    if accepted.write_all(answer).await.is_ok()
         && AsyncWriteExt::shutdown(&mut accepted).await.is_ok()
     {
         // Closing over unread bytes resets the connection, and the reset can overtake the answer.
