@@ -69,7 +69,7 @@ pub struct AccessRule {
     pub all_scopes: Vec<String>,
     pub any_scopes: Vec<String>,
     pub any_roles: Vec<String>,
-    /// Names of issuers; empty: every configured one and our own.
+    /// Names of issuers, ours being [`LOCAL`](crate::issuers::LOCAL); empty: every configured one and our own.
     pub issuers: Vec<String>,
 }
 

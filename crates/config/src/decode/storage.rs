@@ -24,7 +24,10 @@ pub(super) fn storage(section: &Section<'_>) -> Storage {
     );
     let written = section.find("key");
     if written.is_none() && matches!(database, Database::Postgres(_)) {
-        section.mistake("`key` is missing: PostgreSQL has no folder to keep a key file in; name the root key, such as \"${file:/run/secrets/portcullis.key}\"");
+        section.mistake(
+            "`key` is missing: PostgreSQL has no folder to keep a key file in; \
+             name the root key, such as \"${file:/run/secrets/portcullis.key}\"",
+        );
     }
     Storage {
         database,
