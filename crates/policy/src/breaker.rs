@@ -16,6 +16,7 @@
 //! Every change of state begins a new generation. Outcomes of an older one are ignored: what was sent before the
 //! breaker opened must not close it.
 
+mod machine;
 mod state;
 mod window;
 
@@ -32,7 +33,7 @@ use portcullis_config::upstreams::CircuitBreaker;
 
 use crate::clock::Moment;
 
-use state::{Entry, Machine, Outcome};
+use machine::{Entry, Machine, Outcome};
 
 pub use state::{Reason, State, Transition};
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::clock::nanos;
 
+use super::machine::Verdict;
+
 const BUCKETS: u8 = 10;
 
 pub(super) struct Window {
@@ -41,7 +43,7 @@ impl Window {
         }
     }
 
-    pub(super) fn record(&mut self, failed: bool, slow: bool, now: Duration) {
+    pub(super) fn record(&mut self, verdict: Verdict, now: Duration) {
         let number = self.number(now);
         let place = usize::try_from(number % u64::from(BUCKETS)).unwrap_or(0);
         let Some(bucket) = self.buckets.get_mut(place) else {
@@ -54,8 +56,14 @@ impl Window {
             };
         }
         bucket.counts.requests = bucket.counts.requests.saturating_add(1);
-        bucket.counts.failures = bucket.counts.failures.saturating_add(u32::from(failed));
-        bucket.counts.slow = bucket.counts.slow.saturating_add(u32::from(slow));
+        bucket.counts.failures = bucket
+            .counts
+            .failures
+            .saturating_add(u32::from(verdict == Verdict::Failed));
+        bucket.counts.slow = bucket
+            .counts
+            .slow
+            .saturating_add(u32::from(verdict == Verdict::Slow));
     }
 
     pub(super) fn totals(&self, now: Duration) -> Counts {
@@ -81,7 +89,12 @@ mod tests {
     fn what_is_older_than_the_window_is_forgotten() {
         let mut window = Window::new(Duration::from_secs(10));
         for second in 0..10 {
-            window.record(second == 0, false, Duration::from_secs(second));
+            let verdict = if second == 0 {
+                Verdict::Failed
+            } else {
+                Verdict::Slow
+            };
+            window.record(verdict, Duration::from_secs(second));
         }
         let at = |window: &Window, second| window.totals(Duration::from_secs(second));
         assert_eq!(
@@ -89,7 +102,7 @@ mod tests {
             Counts {
                 requests: 10,
                 failures: 1,
-                slow: 0
+                slow: 9
             }
         );
         assert_eq!(
@@ -97,7 +110,7 @@ mod tests {
             Counts {
                 requests: 9,
                 failures: 0,
-                slow: 0
+                slow: 9
             }
         );
         assert_eq!(at(&window, 100), Counts::default());
@@ -106,8 +119,8 @@ mod tests {
     #[test]
     fn a_bucket_is_emptied_before_it_is_used_again() {
         let mut window = Window::new(Duration::from_secs(10));
-        window.record(true, true, Duration::from_secs(3));
-        window.record(false, false, Duration::from_secs(13));
+        window.record(Verdict::Slow, Duration::from_secs(3));
+        window.record(Verdict::Good, Duration::from_secs(13));
         assert_eq!(
             window.totals(Duration::from_secs(13)),
             Counts {
@@ -121,7 +134,7 @@ mod tests {
     #[test]
     fn a_window_of_another_length_starts_empty() {
         let mut window = Window::new(Duration::from_secs(10));
-        window.record(true, false, Duration::from_secs(3));
+        window.record(Verdict::Failed, Duration::from_secs(3));
         window.resize(Duration::from_secs(10));
         assert_eq!(
             window.totals(Duration::from_secs(3)).failures,
