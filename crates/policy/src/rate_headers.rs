@@ -20,6 +20,7 @@ const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
+/// At most a pair and a triple, so that none of it is on the heap.
 pub type RateHeaders = SmallVec<[(HeaderName, HeaderValue); 5]>;
 
 /// The headers the operator chose, with the numbers of `standing` at `now`.
