@@ -71,11 +71,9 @@ fn every_source_file_that_a_document_names_exists() {
 #[test]
 fn the_code_map_has_every_module() {
     let map = file("docs/ARCHITECTURE.md").text;
-    let modules = files()
+    let findings: Vec<_> = files()
         .into_iter()
-        .filter(|file| file.is_rust() && file.path.starts_with("crates/"));
-    let findings: Vec<_> = modules
-        .filter(|file| file.file_name() != "tests.rs" && !file.path.contains("/tests/"))
+        .filter(is_module_of_a_room)
         .filter(|file| !map.contains(&format!("| `{}` |", file.path)))
         .map(|file| file.path)
         .collect();
@@ -104,6 +102,40 @@ fn the_readme_explains_every_code_of_a_refusal() {
 }
 
 #[test]
+fn every_metric_that_operators_are_told_to_watch_is_registered() {
+    let operating = file("docs/operating.md").text;
+    let table = operating
+        .split("## ")
+        .find(|section| section.starts_with("Metrics"));
+    let rows = table
+        .expect("docs/operating.md has a section on metrics")
+        .lines();
+    // The first column names what to watch; the others also name keys of the configuration.
+    let watched = rows.filter_map(|row| row.strip_prefix("| ")?.split(" | ").next());
+    let names: BTreeSet<_> = watched
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .filter_map(|span| span.split('{').next())
+        .filter(|name| name.contains('_') && !name.contains('.'))
+        .collect();
+    assert!(names.len() > 5, "the table is read: {names:?}");
+    let sources: Vec<_> = files().into_iter().filter(SourceFile::is_rust).collect();
+    let registered = |name: &str| {
+        sources
+            .iter()
+            .any(|file| file.text.contains(&format!("{name}\"")))
+    };
+    let findings: Vec<_> = names
+        .into_iter()
+        .filter(|name| !registered(name))
+        .map(str::to_owned)
+        .collect();
+    assert_none(
+        "a metric in docs/operating.md is one that exists",
+        &findings,
+    );
+}
+
+#[test]
 fn every_whole_configuration_in_the_documents_loads() {
     let mut examples = 0;
     let mut findings = Vec::new();
@@ -125,6 +157,12 @@ fn documents() -> Vec<SourceFile> {
         .into_iter()
         .filter(|file| file.has_extension("md"))
         .collect()
+}
+
+/// A file right under `src/`; what lies deeper belongs to one of these, and its parent's line speaks for it.
+fn is_module_of_a_room(file: &SourceFile) -> bool {
+    let parts: Vec<_> = file.path.split('/').collect();
+    matches!(parts.as_slice(), ["crates", _, "src", name] if name.ends_with(".rs") && *name != "tests.rs")
 }
 
 fn make_targets() -> BTreeSet<String> {
