@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderValue, header};
-use portcullis_audit::{Action, Outcome};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use portcullis_audit::{Action, Outcome, Party};
 use portcullis_policy::rejection::{Malformation, Rejection};
 use portcullis_store::User;
 use portcullis_tokens::{IssuerName, OWN_RESOURCE, Principal, TokenError};
@@ -49,31 +49,30 @@ impl AdminScope {
     }
 }
 
+impl Caller {
+    fn check(&self, scope: AdminScope) -> Result<(), Rejection> {
+        if self.principal.resource() != OWN_RESOURCE {
+            Err(Rejection::WrongResource {
+                challenge: WRONG_RESOURCE,
+            })
+        } else if !self.principal.scopes().contains(scope.as_str()) {
+            Err(Rejection::InsufficientScope {
+                challenge: scope.challenge(),
+            })
+        } else {
+            Ok(())
+        }
+    }
+}
+
 impl AuthService {
     /// The user, by a token of any resource of ours.
-    pub(crate) async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
-        let token = bearer(headers)?;
-        let principal = self
-            .verifier
-            .verify(token, self.now())
-            .map_err(refused_token)?;
-        match principal.issuer() {
-            IssuerName::Local => {}
-            // Known to us, but nobody here: there is no profile to show.
-            IssuerName::Foreign(_) => {
-                return Err(Rejection::WrongResource {
-                    challenge: WRONG_RESOURCE,
-                }
-                .into());
-            }
+    pub(crate) async fn caller(&self, headers: &HeaderMap, call: &Call) -> Result<Caller, Refusal> {
+        let caller = self.authenticate(headers).await;
+        if let Err(refusal) = &caller {
+            self.note_denial(&refusal.rejection, Party::anonymous(), call);
         }
-        let user = self.store.user(principal.subject()).await?;
-        match user {
-            Some(user) if !user.disabled && user.version == principal.version() => {
-                Ok(Caller { principal, user })
-            }
-            Some(_) | None => Err(Rejection::InvalidToken { cause: "revoked" }.into()),
-        }
+        caller
     }
 
     /// The user, by a token for the administration API.
@@ -83,29 +82,48 @@ impl AuthService {
         scope: AdminScope,
         call: &Call,
     ) -> Result<Caller, Refusal> {
-        let caller = self.caller(headers).await?;
-        let refused = if caller.principal.resource() != OWN_RESOURCE {
-            Rejection::WrongResource {
-                challenge: WRONG_RESOURCE,
+        let caller = self.caller(headers, call).await?;
+        if let Err(rejection) = caller.check(scope) {
+            self.note_denial(&rejection, party_of(&caller.user), call);
+            return Err(rejection.into());
+        }
+        Ok(caller)
+    }
+
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
+        let token = bearer(headers)?;
+        let principal = self
+            .verifier
+            .verify(token, self.now())
+            .map_err(refused_token)?;
+        match principal.issuer() {
+            IssuerName::Local => {}
+            // Known to us, but nobody here: there is no profile to show.
+            IssuerName::Foreign(_) => {
+                let challenge = WRONG_RESOURCE;
+                return Err(Rejection::WrongResource { challenge }.into());
             }
-        } else if !caller.principal.scopes().contains(scope.as_str()) {
-            Rejection::InsufficientScope {
-                challenge: scope.challenge(),
+        }
+        match self.store.user(principal.subject()).await? {
+            Some(user) if !user.disabled && user.version == principal.version() => {
+                Ok(Caller { principal, user })
             }
-        } else {
-            return Ok(caller);
-        };
+            Some(_) | None => Err(Rejection::InvalidToken { cause: "revoked" }.into()),
+        }
+    }
+
+    /// Only what was decided about the caller; a malformed request or an absent database says nothing about it.
+    fn note_denial(&self, rejection: &Rejection, actor: Party, call: &Call) {
+        if !matches!(
+            rejection.status(),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+        ) {
+            return;
+        }
         let event = self
-            .event(
-                call,
-                Action::AccessDenied,
-                Outcome::Refused,
-                party_of(&caller.user),
-            )
-            .because(refused.code())
-            .for_resource(OWN_RESOURCE);
+            .event(call, Action::AccessDenied, Outcome::Refused, actor)
+            .because(rejection.code());
         self.desk.denial(event, self.now());
-        Err(refused.into())
     }
 }
 

@@ -14,7 +14,7 @@ impl Metrics {
         registry: &Registry,
         hasher: &Hasher,
     ) -> Result<Self, prometheus::Error> {
-        let opts = Opts::new("logins_total", "Sign-ins, by how they ended.");
+        let opts = Opts::new("portcullis_logins_total", "Sign-ins, by how they ended.");
         let logins = IntCounterVec::new(opts, &["outcome"])?;
         registry.register(Box::new(logins.clone()))?;
         registry.register(Box::new(hasher.waiting().clone()))?;

@@ -116,7 +116,15 @@ impl AuthService {
         let success = self
             .event(call, Action::LoginSuccess, Outcome::Success, party_of(user))
             .for_resource(&entitlement.resource);
-        self.issue(user, entitlement, call, vec![success]).await
+        let issued = self.issue(user, entitlement, call, vec![success]).await;
+        if let Err(refusal) = &issued {
+            // The success was not committed: what happened instead is that this user was not let in.
+            let failure = self
+                .event(call, Action::LoginFailure, Outcome::Failure, party_of(user))
+                .because(refusal.rejection.code());
+            self.desk.offer(failure, self.now());
+        }
+        issued
     }
 
     fn refuse_entitlement(

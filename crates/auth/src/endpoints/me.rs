@@ -37,9 +37,10 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
 
 pub(crate) async fn show(
     State(service): State<Arc<AuthService>>,
+    call: Call,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let caller = service.caller(&headers).await?;
+    let caller = service.caller(&headers, &call).await?;
     Ok(answer::json(StatusCode::OK, Profile::from(caller.user)))
 }
 
@@ -48,7 +49,7 @@ pub(crate) async fn change(
     call: Call,
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
-    let caller = service.caller(request.headers()).await?;
+    let caller = service.caller(request.headers(), &call).await?;
     let change: Change = request::json(request).await?;
     let display_name = change.display_name.as_deref();
     if display_name.is_some_and(|name| !is_display_name(name)) {

@@ -68,7 +68,7 @@ impl Hasher {
         let shop = Shop::open(rules.hash, rules.hashing_memory)?;
         let (jobs, queue) = sync_channel(MAX_WAITING);
         let waiting = IntGauge::new(
-            "password_hashing_queue",
+            "portcullis_password_hashing_queue",
             "Passwords that wait to be hashed or verified.",
         )?;
         let queue = Arc::new(Mutex::new(queue));
@@ -86,7 +86,7 @@ impl Hasher {
         })
     }
 
-    /// The gauge `password_hashing_queue`, for the registry.
+    /// The gauge `portcullis_password_hashing_queue`, for the registry.
     pub fn waiting(&self) -> &IntGauge {
         &self.waiting
     }

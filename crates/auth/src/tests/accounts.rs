@@ -63,7 +63,19 @@ async fn only_an_administrator_registers_unless_registration_is_open() {
             .unwrap()
             .contains(r#"scope="users:write""#)
     );
-    assert!(!house.audit_of(Action::AccessDenied).await.is_empty());
+    let denials = house.audit_of(Action::AccessDenied).await;
+    let told: Vec<_> = denials
+        .iter()
+        .map(|row| (row.actor.name.as_deref(), row.reason.as_deref().unwrap()))
+        .collect();
+    let expected = [
+        (None, "authentication-required"),
+        (None, "invalid-token"),
+        (Some("saad"), "wrong-resource"),
+        (Some("admin"), "wrong-resource"),
+        (Some("clerk"), "insufficient-scope"),
+    ];
+    assert_eq!(told, expected);
 
     let admin = house.token("admin", "admin", "portcullis").await;
     let made = house.post(REGISTER, Some(&admin), body()).await;

@@ -408,7 +408,7 @@ async fn sign_ins_are_counted_by_how_they_ended() {
     let families = house.registry.gather();
     let logins = families
         .iter()
-        .find(|family| family.name() == "logins_total")
+        .find(|family| family.name() == "portcullis_logins_total")
         .expect("registered");
     let outcomes: Vec<_> = logins
         .get_metric()
@@ -422,6 +422,6 @@ async fn sign_ins_are_counted_by_how_they_ended() {
     assert!(
         families
             .iter()
-            .any(|family| family.name() == "password_hashing_queue")
+            .any(|family| family.name() == "portcullis_password_hashing_queue")
     );
 }
