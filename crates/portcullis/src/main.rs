@@ -1,1 +1,38 @@
-fn main() {}
+//! The binary: command line, wiring, admin listener, stop and demo. One file a command; start with [`cli`], then
+//! [`run`] for the order in which everything is put together.
+
+mod admin;
+mod audit_writer;
+mod auth_socket;
+mod backup;
+mod books;
+mod check;
+mod cli;
+mod clock;
+mod configuration;
+mod demo;
+mod healthcheck;
+mod house;
+mod identity;
+mod keys;
+mod logging;
+mod migrate;
+mod output;
+mod process_metrics;
+mod readiness;
+mod revocation_feed;
+mod root_key;
+mod run;
+mod serve;
+mod status;
+mod stop;
+mod user;
+mod verification;
+
+/// The system allocator keeps far more after a burst than it gives back, and costs more per header.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,149 @@
+//! The admin listener: `/metrics`, `/healthz`, `/readyz`, `/status`. Read-only, on a socket of its own, and still there
+//! while the proxy drains.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::Context;
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::readiness::{self, Readiness};
+
+/// What the admin listener shows.
+pub(crate) struct Admin {
+    pub(crate) registry: Registry,
+    pub(crate) readiness: Arc<Readiness>,
+    /// Brings values up to date that only a reader needs, such as ages.
+    pub(crate) refresh: Box<dyn Fn() + Send + Sync>,
+    pub(crate) status: Box<dyn Fn() -> Value + Send + Sync>,
+}
+
+/// Takes the address before anything else is started, so that a taken port ends the start at once.
+pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} (server.admin)"))
+}
+
+/// Serves until the runtime ends.
+pub(crate) fn serve(listener: TcpListener, admin: Admin) {
+    let app = router(Arc::new(admin));
+    tokio::spawn(async move {
+        if let Err(e) = axum::serve(listener, app).await {
+            tracing::error!(error = %e, "the admin listener ended");
+        }
+    });
+}
+
+fn router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/status", get(status))
+        .with_state(admin)
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    (admin.refresh)();
+    match TextEncoder::new().encode_to_string(&admin.registry.gather()) {
+        Ok(text) => ([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Err(e) => {
+            tracing::error!(error = %e, "the metrics cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// The process lives and answers; whether it should be sent traffic is `/readyz`.
+async fn healthz() -> Json<Value> {
+    Json(json!({ "status": "healthy" }))
+}
+
+async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+    let state = admin.readiness.state().await;
+    let code = match state {
+        readiness::State::Ready => StatusCode::OK,
+        readiness::State::Starting | readiness::State::Draining => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (
+        code,
+        Json(json!({ "ready": code == StatusCode::OK, "reason": state.as_str() })),
+    )
+        .into_response()
+}
+
+async fn status(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    Json((admin.status)())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        body::{Body, to_bytes},
+        http::Request,
+    };
+    use tower::ServiceExt;
+
+    use super::*;
+
+    fn admin(readiness: &Arc<Readiness>) -> Router {
+        router(Arc::new(Admin {
+            registry: Registry::new(),
+            readiness: Arc::clone(readiness),
+            refresh: Box::new(|| {}),
+            status: Box::new(|| json!({})),
+        }))
+    }
+
+    async fn ask(app: &Router, method: &str, path: &str) -> (StatusCode, String) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(Body::empty())
+            .unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), 65_536).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_draining_gateway_says_so_and_stays_healthy() {
+        let readiness = Arc::new(Readiness::of(Vec::new()));
+        let app = admin(&readiness);
+        assert_eq!(ask(&app, "GET", "/readyz").await.0, StatusCode::OK);
+        readiness.drain();
+        let (code, body) = ask(&app, "GET", "/readyz").await;
+        assert_eq!(
+            (code, body.as_str()),
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                r#"{"ready":false,"reason":"draining"}"#
+            )
+        );
+        assert_eq!(ask(&app, "GET", "/healthz").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn nothing_can_be_changed_here() {
+        let app = admin(&Arc::new(Readiness::of(Vec::new())));
+        for path in ["/metrics", "/healthz", "/readyz", "/status"] {
+            for method in ["POST", "PUT", "PATCH", "DELETE"] {
+                assert_eq!(
+                    ask(&app, method, path).await.0,
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "{method} {path}"
+                );
+            }
+        }
+    }
+}

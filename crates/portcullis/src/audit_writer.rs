@@ -1,0 +1,210 @@
+//! Empties the desk into the database, in batches, in the order of the desk.
+//!
+//! While the database is away the batch in hand is kept and tried again; the desk fills up behind it and counts what it
+//! cannot hold. What no database takes in the end goes to the operator's log, whole.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use portcullis_audit::{Action, Desk, Event, Outcome, Party};
+use portcullis_store::{Store, StoreError};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use tokio::{sync::watch, task::JoinHandle, time::sleep};
+
+use crate::clock;
+
+/// One transaction, one fsync.
+const BATCH: usize = 256;
+const PAUSE: Duration = Duration::from_millis(50);
+const SHORTEST_RETRY: Duration = Duration::from_millis(100);
+const LONGEST_RETRY: Duration = Duration::from_secs(5);
+/// So often a batch may be refused by a database that answers, before its events are tried one by one.
+const REFUSALS: u32 = 5;
+
+/// The running writer.
+pub(crate) struct AuditWriter {
+    task: JoinHandle<()>,
+    /// Until when the rest may be written, once the gateway ends.
+    stop_by: watch::Sender<Option<Instant>>,
+}
+
+impl AuditWriter {
+    pub(crate) fn start(desk: Arc<Desk>, store: Store, metrics: AuditMetrics) -> Self {
+        let (stop_by, deadline) = watch::channel(None);
+        let worker = Worker {
+            desk,
+            store,
+            metrics,
+            deadline,
+        };
+        Self {
+            task: tokio::spawn(worker.work()),
+            stop_by,
+        }
+    }
+
+    /// Writes everything that has been handed in, but not beyond `deadline`.
+    pub(crate) async fn finish(self, deadline: Instant) {
+        self.stop_by.send_replace(Some(deadline));
+        if let Err(e) = self.task.await {
+            tracing::error!(error = %e, "the audit writer ended badly");
+        }
+    }
+}
+
+pub(crate) struct AuditMetrics {
+    events: IntCounterVec,
+    depth: IntGauge,
+    aggregated: IntCounter,
+}
+
+impl AuditMetrics {
+    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let events = IntCounterVec::new(
+            Opts::new(
+                "portcullis_audit_events_total",
+                "Events written by the gateway, repeats counted.",
+            ),
+            &["event", "outcome"],
+        )?;
+        let depth = IntGauge::new(
+            "portcullis_audit_queue_depth",
+            "Audit events that wait to be written.",
+        )?;
+        let aggregated = IntCounter::new(
+            "portcullis_audit_aggregated_total",
+            "Repeated denials that were counted into the row of another.",
+        )?;
+        registry.register(Box::new(events.clone()))?;
+        registry.register(Box::new(depth.clone()))?;
+        registry.register(Box::new(aggregated.clone()))?;
+        Ok(Self {
+            events,
+            depth,
+            aggregated,
+        })
+    }
+
+    fn refresh(&self, desk: &Desk) {
+        self.depth
+            .set(i64::try_from(desk.depth()).unwrap_or(i64::MAX));
+        self.aggregated
+            .inc_by(desk.aggregated().saturating_sub(self.aggregated.get()));
+    }
+
+    fn written(&self, events: &[Event]) {
+        for event in events {
+            self.events
+                .with_label_values(&[event.action.as_str(), event.outcome.as_str()])
+                .inc_by(event.count);
+        }
+    }
+}
+
+struct Worker {
+    desk: Arc<Desk>,
+    store: Store,
+    metrics: AuditMetrics,
+    deadline: watch::Receiver<Option<Instant>>,
+}
+
+impl Worker {
+    async fn work(mut self) {
+        loop {
+            let stopping = self.deadline.borrow().is_some();
+            if stopping {
+                self.desk.close_windows();
+            }
+            let batch = self.desk.take(BATCH, clock::wall());
+            self.metrics.refresh(&self.desk);
+            if !batch.is_empty() {
+                self.keep(batch).await;
+            } else if stopping {
+                return;
+            } else {
+                self.pause(PAUSE).await;
+            }
+        }
+    }
+
+    /// Returns once the batch is in the database, or in the log because there was no way to keep it.
+    async fn keep(&mut self, batch: Vec<Event>) {
+        let (mut refusals, mut retry) = (0, SHORTEST_RETRY);
+        loop {
+            let Err(error) = self.store.append_events(&batch).await else {
+                return self.metrics.written(&batch);
+            };
+            tracing::error!(%error, cause = cause(&error), events = batch.len(), "audit events could not be written, they are kept");
+            refusals += u32::from(!matches!(error, StoreError::Unavailable(_)));
+            if refusals >= REFUSALS {
+                return self.keep_each(batch).await;
+            }
+            if self.is_late() {
+                return batch.iter().for_each(|event| give_up(event, &error));
+            }
+            self.metrics.refresh(&self.desk);
+            self.pause(retry).await;
+            retry = retry.saturating_mul(2).min(LONGEST_RETRY);
+        }
+    }
+
+    /// One event that the database will not have must not hold up all others for ever.
+    async fn keep_each(&mut self, batch: Vec<Event>) {
+        for event in batch {
+            match self.store.append_events(std::slice::from_ref(&event)).await {
+                Ok(()) => self.metrics.written(std::slice::from_ref(&event)),
+                Err(error) => {
+                    give_up(&event, &error);
+                    self.tell_of_gap(&event);
+                }
+            }
+        }
+    }
+
+    /// A gap that cannot be written either is not told of again: that would never end.
+    fn tell_of_gap(&self, lost: &Event) {
+        if lost.action != Action::AuditGap {
+            let now = clock::wall();
+            let gap = Event::new(
+                now,
+                Action::AuditGap,
+                Outcome::Failure,
+                Party::system("audit"),
+            );
+            self.desk.offer(
+                Event {
+                    count: lost.count,
+                    ..gap.because("not-storable")
+                },
+                now,
+            );
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline
+            .borrow()
+            .is_some_and(|deadline| clock::monotonic() >= deadline)
+    }
+
+    /// A stop ends the pause early. A sender that is gone would end every pause, so then only time does.
+    async fn pause(&mut self, length: Duration) {
+        tokio::select! {
+            () = sleep(length) => {}
+            Ok(()) = self.deadline.changed() => {}
+        }
+    }
+}
+
+fn give_up(event: &Event, error: &StoreError) {
+    let event = serde_json::to_string(event).unwrap_or_else(|e| e.to_string());
+    tracing::error!(event, %error, "an audit event is only in this log");
+}
+
+fn cause(error: &StoreError) -> String {
+    std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}

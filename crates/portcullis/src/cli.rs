@@ -1,0 +1,147 @@
+//! What may be typed, and which file carries it out. Exit codes: 0 well, 1 the check or the command failed, 2 wrong use.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{backup, check, demo, healthcheck, migrate, output, run, user};
+
+const DEFAULT_CONFIG: &str = "gateway.yaml";
+
+/// An access gateway: decides who may pass, how often, and whether the service behind is fit to answer.
+#[derive(Parser)]
+#[command(
+    name = "portcullis",
+    version,
+    after_help = "Example:\n  portcullis demo"
+)]
+struct Cli {
+    /// The configuration file [default: gateway.yaml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway in the foreground until SIGTERM or SIGINT
+    #[command(after_help = "Example:\n  portcullis run --config gateway.yaml")]
+    Run,
+    /// Read the configuration and report every mistake at once
+    #[command(after_help = "Example:\n  portcullis check --config gateway.yaml")]
+    Check(Output),
+    /// Run the shipped configuration on 127.0.0.1 with three sample backends and two users
+    #[command(after_help = "Example:\n  portcullis demo --port 8080 --admin-port 9090")]
+    Demo(demo::Options),
+    /// Bring the database to the schema of this version
+    #[command(after_help = "Example:\n  portcullis migrate --config gateway.yaml")]
+    Migrate(Output),
+    /// Write a consistent copy of the SQLite database while the gateway runs
+    #[command(after_help = "Example:\n  portcullis backup /backup/portcullis.db")]
+    Backup {
+        /// Where the copy goes; the file must not exist yet
+        file: PathBuf,
+    },
+    /// Ask a running gateway whether it is ready; exit code 0 if so
+    #[command(
+        after_help = "Example:\n  portcullis healthcheck --config /etc/portcullis/gateway.yaml"
+    )]
+    Healthcheck(Output),
+    /// Add, list, disable and enable users; grant and revoke their roles
+    #[command(after_help = "Example:\n  portcullis user list", subcommand)]
+    User(user::Command),
+}
+
+/// Output is for people unless a program asks.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Output {
+    /// Print JSON for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Parses the arguments (clap ends the process with 2 on wrong use) and carries out the command.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = carry_out(cli);
+    done.unwrap_or_else(|failure| {
+        output::complain(&failure);
+        ExitCode::FAILURE
+    })
+}
+
+fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
+    let config = cli.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG));
+    match cli.command {
+        Command::Run => run::run(config),
+        Command::Check(output) => check::check(config, output),
+        Command::Demo(options) => demo::demo(cli.config.as_deref(), &options),
+        Command::Migrate(output) => migrate::migrate(config, output),
+        Command::Backup { file } => backup::backup(config, &file),
+        Command::Healthcheck(output) => healthcheck::healthcheck(config, output),
+        Command::User(command) => user::user(config, command),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn each_command(command: &clap::Command, visit: &mut dyn FnMut(&clap::Command)) {
+        visit(command);
+        command
+            .get_subcommands()
+            .for_each(|inner| each_command(inner, visit));
+    }
+
+    #[test]
+    fn every_command_has_an_example_that_parses() {
+        each_command(&Cli::command(), &mut |command| {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let example = help.strip_prefix("Example:\n  ");
+            let example = example
+                .unwrap_or_else(|| panic!("no example in the help of `{}`", command.get_name()));
+            let typed = example
+                .split(" < ")
+                .next()
+                .unwrap_or_default()
+                .split_whitespace();
+            assert!(
+                Cli::try_parse_from(typed).is_ok(),
+                "the example does not parse: {example}"
+            );
+        });
+    }
+
+    #[test]
+    fn the_definitions_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_takes_a_configuration() {
+        for words in [
+            ["check"].as_slice(),
+            &["user", "list"],
+            &["healthcheck"],
+            &["demo"],
+            &["migrate"],
+        ] {
+            let typed = ["portcullis"]
+                .iter()
+                .chain(words)
+                .chain(&["--config", "other.yaml"]);
+            let cli = Cli::try_parse_from(typed).expect("--config is known everywhere");
+            assert_eq!(cli.config.as_deref(), Some(Path::new("other.yaml")));
+        }
+    }
+}

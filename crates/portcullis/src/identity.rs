@@ -1,0 +1,129 @@
+//! Who is calling and how a caller gets a token, wired: the signing key, the verifier, the revocations it follows, and
+//! the embedded auth service behind its socket.
+
+use std::{path::Path, sync::Arc, thread};
+
+use anyhow::Context;
+use portcullis_audit::Desk;
+use portcullis_auth::{AuthParts, AuthService, SigningKeys, password::Hasher};
+use portcullis_config::{Config, auth::Auth};
+use portcullis_store::Store;
+use portcullis_tokens::{Revocations, SigningKey, Verifier};
+use prometheus::Registry;
+use tempfile::TempDir;
+
+use crate::{
+    auth_socket::AuthSocket,
+    clock, keys,
+    revocation_feed::{FeedAge, RevocationFeed},
+    root_key::root_key,
+    verification::verifier,
+};
+
+pub(crate) struct Identity {
+    pub(crate) verifier: Arc<Verifier>,
+    own: Option<Own>,
+}
+
+/// What only a gateway with an `auth` section has.
+struct Own {
+    settings: Auth,
+    store: Store,
+    signing: Arc<SigningKey>,
+    revocations: Arc<Revocations>,
+    feed_age: Arc<FeedAge>,
+}
+
+impl Identity {
+    /// Reads or makes the keys and reads all revocations, so that the first request is judged as the last before it was.
+    pub(crate) async fn establish(
+        config: &Config,
+        store: Option<&Store>,
+        registry: &Registry,
+    ) -> anyhow::Result<Self> {
+        let revocations = Arc::new(Revocations::new());
+        let own = match config.auth.as_ref().zip(store) {
+            Some((auth, store)) => {
+                Some(Own::establish(config, auth, store, Arc::clone(&revocations), registry).await?)
+            }
+            None => None,
+        };
+        let signing = own.as_ref().map(|own| &*own.signing);
+        let verifier = Arc::new(verifier(config, signing, revocations)?);
+        Ok(Self { verifier, own })
+    }
+
+    /// Starts the auth service, if there is one. Must be called inside the runtime.
+    pub(crate) fn start_auth_service(
+        &self,
+        desk: &Arc<Desk>,
+        registry: &Registry,
+    ) -> anyhow::Result<Option<AuthDoor>> {
+        let Some(own) = &self.own else {
+            return Ok(None);
+        };
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let service = AuthService::new(AuthParts {
+            config: own.settings.clone(),
+            store: own.store.clone(),
+            signer: Arc::new(SigningKeys::new(Arc::clone(&own.signing), [])),
+            hasher: Arc::new(Hasher::start(&own.settings.password, cores)?),
+            desk: Arc::clone(desk),
+            clock: Arc::new(clock::wall),
+            registry,
+            verifier: Arc::clone(&self.verifier),
+            revocations: Arc::clone(&own.revocations),
+        })?;
+        let socket = AuthSocket::bind()?;
+        let path = socket.path().to_owned();
+        Ok(Some(AuthDoor {
+            path,
+            _folder: socket.serve(Arc::new(service).router()),
+        }))
+    }
+
+    /// What brings the age of the revocations up to date before it is read.
+    pub(crate) fn feed_age(&self) -> Option<Arc<FeedAge>> {
+        self.own.as_ref().map(|own| Arc::clone(&own.feed_age))
+    }
+}
+
+impl Own {
+    async fn establish(
+        config: &Config,
+        auth: &Auth,
+        store: &Store,
+        revocations: Arc<Revocations>,
+        registry: &Registry,
+    ) -> anyhow::Result<Self> {
+        let root = root_key(&config.storage)?;
+        let signing = Arc::new(keys::signing_key(auth, store, &root).await?);
+        let feed_age = Arc::new(FeedAge::register(registry)?);
+        let feed = RevocationFeed::read(
+            store.clone(),
+            Arc::clone(&revocations),
+            Arc::clone(&feed_age),
+        )
+        .await;
+        tokio::spawn(feed.context("cannot read the revocations")?.follow());
+        Ok(Self {
+            settings: auth.clone(),
+            store: store.clone(),
+            signing,
+            revocations,
+            feed_age,
+        })
+    }
+}
+
+/// Where `builtin:auth` is reached. The socket's folder goes when this is dropped.
+pub(crate) struct AuthDoor {
+    path: std::path::PathBuf,
+    _folder: TempDir,
+}
+
+impl AuthDoor {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}

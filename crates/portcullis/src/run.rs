@@ -1,0 +1,68 @@
+//! `portcullis run`, and what `demo` shares with it: everything is opened, then wired, then served, then ended.
+//!
+//! Order of the start: admin address (taken or not), database (there and migrated), keys, revocations, proxy listeners;
+//! only then is the start written to the audit log and the first request taken. The end goes backwards.
+
+use std::{path::Path, process::ExitCode, sync::Arc};
+
+use anyhow::Context;
+use portcullis_config::Config;
+use portcullis_store::Store;
+use tokio::{net::TcpListener, runtime::Runtime};
+
+use crate::{admin, configuration, house, logging, readiness::Readiness, serve, status::Origin};
+
+pub(crate) fn run(config: &Path) -> anyhow::Result<ExitCode> {
+    logging::start();
+    let loaded = configuration::load(config)?;
+    let origin = Origin::of_file(config)?;
+    serve::serve(Opened::open(loaded, origin)?)
+}
+
+/// What must be there before anything is wired: addresses and database.
+pub(crate) struct Opened {
+    pub(crate) runtime: Runtime,
+    pub(crate) config: Config,
+    pub(crate) origin: Origin,
+    pub(crate) admin: TcpListener,
+    pub(crate) readiness: Arc<Readiness>,
+    /// Absent for a gateway that neither signs in nor audits.
+    pub(crate) store: Option<Store>,
+}
+
+impl Opened {
+    pub(crate) fn open(config: Config, origin: Origin) -> anyhow::Result<Self> {
+        install_tls_provider()?;
+        let runtime = house::runtime()?;
+        let listeners = config
+            .server
+            .listeners
+            .iter()
+            .map(|listener| listener.address)
+            .collect();
+        let (admin, store) = runtime.block_on(async {
+            let admin = admin::bind(config.server.admin).await?;
+            let store = match config.needs_database() {
+                true => Some(house::open_store(&config.storage).await?),
+                false => None,
+            };
+            anyhow::Ok((admin, store))
+        })?;
+        Ok(Self {
+            runtime,
+            origin,
+            admin,
+            readiness: Arc::new(Readiness::of(listeners)),
+            store,
+            config,
+        })
+    }
+}
+
+/// Before anything speaks TLS: with two providers in the tree rustls would not choose by itself, and panic.
+fn install_tls_provider() -> anyhow::Result<()> {
+    let installed = rustls::crypto::ring::default_provider().install_default();
+    installed
+        .ok()
+        .context("another TLS provider was installed before ours")
+}

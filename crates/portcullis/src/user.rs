@@ -1,0 +1,306 @@
+//! `portcullis user …`: the accounts of the embedded auth service, from the command line. A running gateway notices each
+//! change within a second. Passwords come from a file or standard input, never from the arguments, which every process
+//! on the machine can read.
+
+mod password;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use portcullis_audit::{Action, Event, Outcome, Party};
+use portcullis_auth::{
+    NewAccount, Strength, create_user,
+    identifiers::{Email, Username, login_key},
+    password::Hasher,
+};
+use portcullis_config::{auth::Auth, units::Timestamp};
+use portcullis_store::User;
+use portcullis_tokens::LOCAL_CLOCK_SKEW;
+use serde_json::{Value, json};
+
+use crate::{
+    cli::Output,
+    clock,
+    house::{Tool, operator},
+    output,
+};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Add a user; the password is read from standard input or a file
+    #[command(after_help = "Example:\n  portcullis user add saad --role guest < password.txt")]
+    Add(Newcomer),
+    /// List all users with their roles
+    #[command(after_help = "Example:\n  portcullis user list --json")]
+    List(Output),
+    /// Disable a user and end all of its tokens
+    #[command(after_help = "Example:\n  portcullis user disable saad")]
+    Disable(Named),
+    /// Enable a user again
+    #[command(after_help = "Example:\n  portcullis user enable saad")]
+    Enable(Named),
+    /// Give a user a role; its present tokens end
+    #[command(after_help = "Example:\n  portcullis user grant saad staff")]
+    Grant(Membership),
+    /// Take a role from a user; its present tokens end
+    #[command(after_help = "Example:\n  portcullis user revoke saad staff")]
+    Revoke(Membership),
+}
+
+#[derive(Args)]
+pub(crate) struct Newcomer {
+    /// The user name; may be left out where an e-mail address is given
+    #[arg(required_unless_present = "email")]
+    username: Option<String>,
+    /// An e-mail address to sign in with as well
+    #[arg(long)]
+    email: Option<String>,
+    /// A role, again for each further one [default: `auth.default_role`]
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
+    /// Read the password from this file instead of standard input
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct Named {
+    /// The user name or e-mail address
+    login: String,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct Membership {
+    /// The user name or e-mail address
+    login: String,
+    /// One of the roles of the configuration
+    role: String,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(crate) fn user(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
+    let tool = Tool::open_migrated(config)?;
+    let auth = tool
+        .config
+        .auth
+        .as_ref()
+        .context("the configuration has no `auth` section, so there are no users")?;
+    let desk = Desk { tool: &tool, auth };
+    tool.block_on(desk.carry_out(command))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Desk<'a> {
+    tool: &'a Tool,
+    auth: &'a Auth,
+}
+
+impl Desk<'_> {
+    async fn carry_out(&self, command: Command) -> anyhow::Result<()> {
+        match command {
+            Command::Add(newcomer) => self.add(newcomer).await,
+            Command::List(output) => self.list(output).await,
+            Command::Disable(named) => self.set_disabled(&named, true).await,
+            Command::Enable(named) => self.set_disabled(&named, false).await,
+            Command::Grant(membership) => self.grant(&membership).await,
+            Command::Revoke(membership) => self.revoke(&membership).await,
+        }
+    }
+
+    async fn add(&self, newcomer: Newcomer) -> anyhow::Result<()> {
+        let roles = match newcomer.roles.as_slice() {
+            [] => self.auth.default_role.as_slice(),
+            named => named,
+        };
+        roles.iter().try_for_each(|role| self.check_role(role))?;
+        let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
+        let account = NewAccount {
+            username: newcomer
+                .username
+                .as_deref()
+                .map(Username::parse)
+                .transpose()
+                .context("the user name")?,
+            email: newcomer
+                .email
+                .as_deref()
+                .map(Email::parse)
+                .transpose()
+                .context("the e-mail address")?,
+            password: password::read(newcomer.password_file.as_deref())?,
+            roles: &roles,
+            strength: Strength::AtLeast(self.auth.password.min_length),
+        };
+        let hasher = Hasher::start(&self.auth.password, 1)?;
+        let event = event(Action::UserCreated);
+        let user = create_user(&self.tool.store, &hasher, account, event)
+            .await
+            .context("the user was not added")?;
+        tell("added", &user, newcomer.output);
+        Ok(())
+    }
+
+    async fn list(&self, output: Output) -> anyhow::Result<()> {
+        const PAGE: u32 = 500;
+        let mut after: Option<String> = None;
+        loop {
+            let users = self.tool.store.users(after.as_deref(), PAGE).await?;
+            let Some(last) = users.last() else {
+                return Ok(());
+            };
+            after = Some(last.id.clone());
+            users.iter().for_each(|user| {
+                if output.json {
+                    output::say_json(&listing(user))
+                } else {
+                    output::say(row(user))
+                }
+            });
+        }
+    }
+
+    async fn set_disabled(&self, named: &Named, disabled: bool) -> anyhow::Result<()> {
+        let user = self.find(&named.login).await?;
+        let action = if disabled {
+            Action::UserDisabled
+        } else {
+            Action::UserEnabled
+        };
+        let event = event(action).on(party(&user));
+        let user = self
+            .tool
+            .store
+            .set_disabled(&user.id, disabled, self.last_expiry(), &event)
+            .await?;
+        tell(
+            if disabled { "disabled" } else { "enabled" },
+            &user,
+            named.output,
+        );
+        Ok(())
+    }
+
+    async fn grant(&self, membership: &Membership) -> anyhow::Result<()> {
+        self.check_role(&membership.role)?;
+        let user = self.find(&membership.login).await?;
+        let event = event(Action::RoleGranted)
+            .on(party(&user))
+            .because(format!("role:{}", membership.role));
+        let user = self
+            .tool
+            .store
+            .grant_role(&user.id, &membership.role, self.last_expiry(), &event)
+            .await?;
+        tell("granted", &user, membership.output);
+        Ok(())
+    }
+
+    /// A role that the file no longer knows can still be taken away.
+    async fn revoke(&self, membership: &Membership) -> anyhow::Result<()> {
+        let user = self.find(&membership.login).await?;
+        if !user.roles.contains(&membership.role) {
+            bail!(
+                "{} does not have the role {:?}",
+                membership.login,
+                membership.role
+            );
+        }
+        let event = event(Action::RoleRevoked)
+            .on(party(&user))
+            .because(format!("role:{}", membership.role));
+        let user = self
+            .tool
+            .store
+            .revoke_role(&user.id, &membership.role, self.last_expiry(), &event)
+            .await?;
+        tell("revoked", &user, membership.output);
+        Ok(())
+    }
+
+    async fn find(&self, login: &str) -> anyhow::Result<User> {
+        let key = login_key(login).with_context(|| format!("{login:?} is nobody's name"))?;
+        let found = self.tool.store.user_by_login(&key).await?;
+        found
+            .map(|(user, _)| user)
+            .with_context(|| format!("there is no user {login:?}"))
+    }
+
+    fn check_role(&self, role: &str) -> anyhow::Result<()> {
+        if self.auth.roles.contains_key(role) {
+            return Ok(());
+        }
+        let known: Vec<&str> = self.auth.roles.keys().map(String::as_str).collect();
+        bail!(
+            "there is no role {role:?}: the configuration has {}",
+            known.join(", ")
+        )
+    }
+
+    /// From then on every token that exists now has expired, and the revocation is moot.
+    fn last_expiry(&self) -> Timestamp {
+        clock::wall()
+            .plus(self.auth.access_token_lifetime)
+            .plus(LOCAL_CLOCK_SKEW)
+    }
+}
+
+fn event(action: Action) -> Event {
+    Event::new(clock::wall(), action, Outcome::Success, operator())
+}
+
+fn party(user: &User) -> Party {
+    Party::user(&user.id).named(name(user))
+}
+
+fn name(user: &User) -> &str {
+    user.username
+        .as_deref()
+        .or(user.email.as_deref())
+        .unwrap_or("-")
+}
+
+fn tell(done: &str, user: &User, output: Output) {
+    if output.json {
+        output::say_json(&listing(user));
+    } else {
+        output::say(format_args!("{done}: {}", row(user)));
+    }
+}
+
+fn row(user: &User) -> String {
+    let state = if user.disabled { "disabled" } else { "enabled" };
+    let email = user
+        .email
+        .as_deref()
+        .filter(|email| *email != name(user))
+        .unwrap_or_default();
+    format!(
+        "{}  {:<24} {state:<8}  {:<24}  {email}",
+        user.id,
+        name(user),
+        user.roles.join(",")
+    )
+    .trim_end()
+    .to_owned()
+}
+
+fn listing(user: &User) -> Value {
+    json!({
+        "id": user.id,
+        "username": user.username,
+        "email": user.email,
+        "display_name": user.display_name,
+        "disabled": user.disabled,
+        "roles": user.roles,
+        "created_at": portcullis_audit::rfc3339(user.created_at),
+    })
+}

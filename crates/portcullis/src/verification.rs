@@ -1,0 +1,59 @@
+//! Whose tokens are accepted: our own issuer's, and those of the configuration, with their keys read from where it says.
+
+use std::{fs, sync::Arc};
+
+use anyhow::Context;
+use portcullis_config::{
+    Config,
+    issuers::{Issuer, KeySource},
+};
+use portcullis_tokens::{IssuerSpec, KeySet, Revocations, SigningKey, Verifier, VerifierParts};
+
+/// Where no issuer says more. Our own tokens live minutes; this many are alive at once only in a large shop.
+const CACHED_TOKENS: usize = 100_000;
+/// The bound that counts when tokens are long: some 100 MiB in all, at the very most.
+const CACHED_BYTES: usize = 100 * 1024 * 1024;
+
+/// The verifier of everything the configuration names. `signing` is absent where `auth` is.
+pub(crate) fn verifier(
+    config: &Config,
+    signing: Option<&SigningKey>,
+    revocations: Arc<Revocations>,
+) -> anyhow::Result<Verifier> {
+    let own = config
+        .auth
+        .as_ref()
+        .zip(signing)
+        .map(|(auth, key)| -> anyhow::Result<IssuerSpec> {
+            let keys = KeySet::new([key.verification_key()])?;
+            Ok(IssuerSpec::local(
+                &auth.issuer,
+                auth.resources.keys().cloned(),
+                auth.access_token_lifetime,
+                keys,
+            ))
+        });
+    let foreign = config.issuers.iter().map(|issuer| {
+        foreign(issuer).with_context(|| format!("issuers: {} cannot be used", issuer.name))
+    });
+    let largest = config.issuers.iter().map(|issuer| issuer.token_cache).max();
+    let parts = VerifierParts {
+        issuers: own.into_iter().chain(foreign).collect::<Result<_, _>>()?,
+        cache_entries: largest.unwrap_or(0).max(CACHED_TOKENS),
+        cache_bytes: CACHED_BYTES,
+        revocations,
+    };
+    Ok(Verifier::new(parts)?)
+}
+
+fn foreign(issuer: &Issuer) -> anyhow::Result<IssuerSpec> {
+    let keys = match &issuer.keys {
+        KeySource::PublicKeyFile(path) => {
+            let pem = fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            KeySet::from_pem(&pem, &issuer.algorithms)?
+        }
+        KeySource::Secret(secret) => KeySet::from_secret(secret, &issuer.algorithms)?,
+    };
+    Ok(IssuerSpec::foreign(issuer, keys)?)
+}
