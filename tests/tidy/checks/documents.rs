@@ -69,6 +69,19 @@ fn every_source_file_that_a_document_names_exists() {
 }
 
 #[test]
+fn every_decision_is_in_their_list() {
+    let list = file("docs/decisions/README.md").text;
+    let records = files()
+        .into_iter()
+        .filter(|file| file.path.starts_with("docs/decisions/0"));
+    let findings: Vec<_> = records
+        .filter(|file| !list.contains(&format!("]({})", file.file_name())))
+        .map(|file| file.path)
+        .collect();
+    assert_none("docs/decisions/README.md lists every record", &findings);
+}
+
+#[test]
 fn the_code_map_has_every_module() {
     let map = file("docs/ARCHITECTURE.md").text;
     let findings: Vec<_> = files()
