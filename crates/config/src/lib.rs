@@ -1,9 +1,9 @@
 //! What the operator may say: `gateway.yaml` into values that are already valid.
 //!
-//! Start with [`load`], which reports every mistake at once with its place in the file; then read the sections in the
+//! Start with [`load()`], which reports every mistake at once with its place in the file; then read the sections in the
 //! order of the file.
 //!
-//! Invariant: after [`load`] no value can be wrong. Names between sections are resolved into references that exist,
+//! Invariant: after [`load()`] no value can be wrong. Names between sections are resolved into references that exist,
 //! secrets are read through the closure handed in, and nothing downstream parses text again.
 
 mod decode;
