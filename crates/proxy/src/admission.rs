@@ -6,7 +6,7 @@
 use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderName, Uri, header};
-use pingora::{http::RequestHeader, proxy::Session};
+use pingora::http::RequestHeader;
 use portcullis_config::routes::{Access, AddressLists};
 use portcullis_policy::{
     access,
@@ -23,7 +23,7 @@ use smallvec::SmallVec;
 
 use crate::{
     attempt::{enter_breaker, occupy},
-    exchange::{Exchange, InFlight, Progress},
+    exchange::{InFlight, Progress},
     gateway::Gateway,
     snapshot::{Route, Snapshot, Spend},
 };
@@ -36,11 +36,11 @@ pub(crate) struct Arrival<'a> {
 }
 
 impl<'a> Arrival<'a> {
-    pub(crate) fn of(session: &'a Session, exchange: &Exchange) -> Self {
+    pub(crate) fn new(request: &'a RequestHeader, client: ClientAddress, now: Moment) -> Self {
         Self {
-            request: session.req_header(),
-            client: exchange.client,
-            now: exchange.began,
+            request,
+            client,
+            now,
         }
     }
 

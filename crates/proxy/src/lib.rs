@@ -18,6 +18,7 @@ mod ids;
 mod lifecycle;
 mod metrics;
 mod observe;
+mod rehearsal;
 mod resolve;
 mod respond;
 mod serve;
@@ -26,5 +27,6 @@ mod status;
 mod upstream;
 
 pub use gateway::Clock;
+pub use rehearsal::{Rehearsal, RehearsedRequest};
 pub use serve::{CloseWithin, Parts, Server, StartError};
 pub use status::{Status, UpstreamStatus};

@@ -51,7 +51,7 @@ impl ProxyHttp for Lifecycle {
         session: &mut Session,
         exchange: &mut Exchange,
     ) -> pingora::Result<bool> {
-        let arrival = Arrival::of(session, exchange);
+        let arrival = Arrival::new(session.req_header(), exchange.client, exchange.began);
         match admission::admit(
             &self.0,
             &exchange.snapshot,
