@@ -225,6 +225,12 @@ fn scope_token(text: &str) -> Result<String, String> {
     if text == "*" {
         return Err("means every scope and is for roles: name the scope".to_owned());
     }
+    // Roles name scopes without their resource: a role that is given this one would administer the gateway.
+    if PORTCULLIS_SCOPES.contains(&text) {
+        return Err(
+            "is a scope of the gateway's own administration: choose another name".to_owned(),
+        );
+    }
     if text.is_empty() || text.len() > 128 || !text.bytes().all(allowed) {
         return Err(
             "is no scope: use up to 128 visible characters without space, quote and backslash"

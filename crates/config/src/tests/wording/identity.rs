@@ -62,7 +62,8 @@ fn resources_and_roles() {
         "auth: { resources: { hotel: { scopes: [] } } }",
         "auth: { resources: { hotel: {} } }",
         "auth: { resources: { hotel: { scopes: [a b, '*', x, x], max_token_lifetime: 0s } } }",
-        "auth: { resources: { portcullis: { scopes: [users:read] } } }",
+        "auth: { resources: { hotel: { scopes: [users:read] } } }",
+        "auth: { resources: { portcullis: { scopes: [x] } } }",
         "auth: { resources: { hotel: { scopes: [hotel:read] } }, roles: { guest: [hotel:write], all: ['*', hotel:read], desk: [users:raed] } }",
     ];
     assert_snapshot!(table(&cases), @r#"
@@ -72,6 +73,7 @@ fn resources_and_roles() {
     g.yaml:2:45: auth.resources.hotel.scopes[1]: `*` means every scope and is for roles: name the scope
     g.yaml:2:53: auth.resources.hotel.scopes[3]: is written twice: keep one
     g.yaml:2:77: auth.resources.hotel.max_token_lifetime: `0s` is out of range: write 1s to 1h
+    g.yaml:2:40: auth.resources.hotel.scopes[0]: `users:read` is a scope of the gateway's own administration: choose another name
     g.yaml:2:34: auth.resources.portcullis: this name is reserved for the administration of the gateway: choose another
     g.yaml:2:74: auth.roles.guest[0]: there is no scope `hotel:write`: declare it in one of `auth.resources`
     g.yaml:2:94: auth.roles.all[0]: means every scope: write it alone, or name the scopes
