@@ -2,20 +2,8 @@
 
 use std::time::Duration;
 
-use portcullis_config::auth::{Auth, RoleScopes};
-use portcullis_tokens::{OWN_RESOURCE, ScopeSet};
-
-/// The scopes of the administration API, a resource of its own that the file need not name.
-pub const ADMIN_SCOPES: &[&str] = &[
-    "users:read",
-    "users:write",
-    "roles:write",
-    "sessions:revoke",
-    "clients:write",
-    "breakers:write",
-    "keys:rotate",
-    "audit:read",
-];
+use portcullis_config::auth::{Auth, PORTCULLIS_RESOURCE, PORTCULLIS_SCOPES, RoleScopes};
+use portcullis_tokens::ScopeSet;
 
 /// A resource with the scopes that a token for it will have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,8 +66,8 @@ pub(crate) fn entitle(
 }
 
 fn offered<'a>(auth: &'a Auth, resource: &str) -> Option<(Vec<&'a str>, Duration)> {
-    if resource == OWN_RESOURCE {
-        return Some((ADMIN_SCOPES.to_vec(), auth.access_token_lifetime));
+    if resource == PORTCULLIS_RESOURCE {
+        return Some((PORTCULLIS_SCOPES.to_vec(), auth.access_token_lifetime));
     }
     let resource = auth.resources.get(resource)?;
     let longest = resource.max_token_lifetime.unwrap_or(Duration::MAX);
@@ -138,7 +126,11 @@ mod tests {
             "hospital",
             Ok(("hospital:read hospital:write", 120)),
         );
-        check(&["admin"], "portcullis", Ok((&ADMIN_SCOPES.join(" "), 300)));
+        check(
+            &["admin"],
+            "portcullis",
+            Ok((&PORTCULLIS_SCOPES.join(" "), 300)),
+        );
         check(&["guest"], "hospital", Err(NotEntitled::NoScope));
         check(&["guest"], "portcullis", Err(NotEntitled::NoScope));
         check(&["guest"], "casino", Err(NotEntitled::UnknownResource));

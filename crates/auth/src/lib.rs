@@ -27,6 +27,5 @@ mod throttle;
 mod tests;
 
 pub use accounts::{AccountError, NewAccount, Strength, create_user};
-pub use entitlement::ADMIN_SCOPES;
 pub use issue::SigningKeys;
 pub use service::{AuthParts, AuthService, Clock};
