@@ -9,7 +9,7 @@ use std::{
 };
 
 use portcullis_audit::{Action, Desk, Event, Outcome, Party};
-use portcullis_store::{Store, StoreError};
+use portcullis_store::{Observer, Store, StoreError};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
@@ -65,7 +65,7 @@ impl AuditMetrics {
         let events = IntCounterVec::new(
             Opts::new(
                 "portcullis_audit_events_total",
-                "Events written by the gateway, repeats counted.",
+                "Audit events written, with the repeats that a row stands for.",
             ),
             &["event", "outcome"],
         )?;
@@ -94,12 +94,17 @@ impl AuditMetrics {
             .inc_by(desk.aggregated().saturating_sub(self.aggregated.get()));
     }
 
-    fn written(&self, events: &[Event]) {
-        for event in events {
-            self.events
-                .with_label_values(&[event.action.as_str(), event.outcome.as_str()])
-                .inc_by(event.count);
-        }
+    /// What the store is observed by, so that rows which came with a change are counted like those of the desk.
+    pub(crate) fn observer(&self) -> Observer {
+        let written = self.events.clone();
+        Arc::new(move |events| count(&written, events))
+    }
+}
+
+fn count(written: &IntCounterVec, events: &[Event]) {
+    for event in events {
+        let labels = [event.action.as_str(), event.outcome.as_str()];
+        written.with_label_values(&labels).inc_by(event.count);
     }
 }
 
@@ -134,7 +139,7 @@ impl Worker {
         let (mut refusals, mut retry) = (0, SHORTEST_RETRY);
         loop {
             let Err(error) = self.store.append_events(&batch).await else {
-                return self.metrics.written(&batch);
+                return;
             };
             tracing::error!(%error, cause = cause(&error), events = batch.len(), "audit events could not be written, they are kept");
             refusals += u32::from(!matches!(error, StoreError::Unavailable(_)));
@@ -154,7 +159,7 @@ impl Worker {
     async fn keep_each(&mut self, batch: Vec<Event>) {
         for event in batch {
             match self.store.append_events(std::slice::from_ref(&event)).await {
-                Ok(()) => self.metrics.written(std::slice::from_ref(&event)),
+                Ok(()) => {}
                 Err(error) => {
                     give_up(&event, &error);
                     self.tell_of_gap(&event);

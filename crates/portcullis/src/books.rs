@@ -31,37 +31,35 @@ impl Books {
     /// Must be called inside the runtime.
     pub(crate) fn open(store: Option<Store>, registry: &Registry) -> anyhow::Result<Self> {
         let Some(store) = store else {
-            return Ok(Self {
-                desk: Arc::new(Desk::new(COUNT_ONLY)),
-                kept: None,
-            });
+            let desk = Arc::new(Desk::new(COUNT_ONLY));
+            return Ok(Self { desk, kept: None });
         };
-        let desk = Arc::new(Desk::default());
-        let writer = AuditWriter::start(
-            Arc::clone(&desk),
-            store.clone(),
-            AuditMetrics::register(registry)?,
-        );
+        let (desk, metrics) = (Arc::new(Desk::default()), AuditMetrics::register(registry)?);
+        let store = store.observed_by(metrics.observer());
+        let writer = AuditWriter::start(Arc::clone(&desk), store.clone(), metrics);
         Ok(Self {
             desk,
             kept: Some((store, writer)),
         })
     }
 
+    /// The database in which the log is kept; who changes it should use this handle, so that its rows are counted.
+    pub(crate) fn store(&self) -> Option<&Store> {
+        self.kept.as_ref().map(|(store, _)| store)
+    }
+
     /// Writes that the gateway starts, and with which configuration. If that cannot be kept, it does not start.
     pub(crate) async fn begin(&self, origin: &Origin) -> anyhow::Result<()> {
-        let Some((store, _)) = &self.kept else {
+        let Some(store) = self.store() else {
             return Ok(());
         };
-        let file =
-            Party::new(PartyKind::Config, &origin.file).named(format!("sha256:{}", origin.sha256));
-        let loaded = happened(Action::ConfigurationLoaded).on(file);
-        let started = happened(Action::GatewayStarted)
-            .on(Party::system("gateway").named(env!("CARGO_PKG_VERSION")));
-        store
-            .append_events(&[loaded, started])
-            .await
-            .context("cannot write the audit log")
+        let file = Party::new(PartyKind::Config, &origin.file);
+        let loaded = happened(Action::ConfigurationLoaded)
+            .on(file.named(format!("sha256:{}", origin.sha256)));
+        let version = Party::system("gateway").named(env!("CARGO_PKG_VERSION"));
+        let started = happened(Action::GatewayStarted).on(version);
+        let written = store.append_events(&[loaded, started]).await;
+        written.context("cannot write the audit log")
     }
 
     /// Writes what is left and that the gateway ends, within the time there is.
@@ -69,13 +67,10 @@ impl Books {
         let Some((store, writer)) = self.kept else {
             return;
         };
-        self.desk.offer(
-            happened(Action::GatewayStopped).because(stop.signal),
-            clock::wall(),
-        );
+        let stopped = happened(Action::GatewayStopped).because(stop.signal);
+        self.desk.offer(stopped, clock::wall());
         writer.finish(stop.deadline).await;
-        let left = stop.deadline.saturating_duration_since(clock::monotonic());
-        if timeout(left, store.close()).await.is_err() {
+        if timeout(stop.left(), store.close()).await.is_err() {
             tracing::warn!("the database was not closed in time");
         }
     }

@@ -14,7 +14,9 @@ use tempfile::TempDir;
 
 use crate::{
     auth_socket::AuthSocket,
-    clock, keys,
+    clock,
+    housekeeping::keep_house,
+    keys,
     revocation_feed::{FeedAge, RevocationFeed},
     root_key::root_key,
     verification::verifier,
@@ -106,6 +108,7 @@ impl Own {
         )
         .await;
         tokio::spawn(feed.context("cannot read the revocations")?.follow());
+        tokio::spawn(keep_house(store.clone(), Arc::clone(&revocations)));
         Ok(Self {
             settings: auth.clone(),
             store: store.clone(),

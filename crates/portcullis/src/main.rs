@@ -13,6 +13,7 @@ mod configuration;
 mod demo;
 mod healthcheck;
 mod house;
+mod housekeeping;
 mod identity;
 mod keys;
 mod logging;

@@ -19,8 +19,6 @@ use crate::clock;
 const POLL: Duration = Duration::from_secs(1);
 /// From here on each route that asks for fresh revocations would have to refuse.
 const STALE: Duration = Duration::from_secs(15);
-/// Polls between two clearings of what is moot.
-const SWEEP_EVERY: u32 = 60;
 
 /// How far the log has been read.
 pub(crate) struct RevocationFeed {
@@ -51,15 +49,10 @@ impl RevocationFeed {
     pub(crate) async fn follow(mut self) {
         let mut ticks = interval(POLL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut polls = 0u32;
         loop {
             ticks.tick().await;
             if let Err(error) = self.poll().await {
                 self.complain(&error);
-            }
-            polls = polls.wrapping_add(1);
-            if polls.is_multiple_of(SWEEP_EVERY) {
-                self.sweep().await;
             }
         }
     }
@@ -77,14 +70,6 @@ impl RevocationFeed {
         }
         self.age.renew();
         Ok(())
-    }
-
-    async fn sweep(&self) {
-        let now = clock::wall();
-        self.revocations.sweep(now);
-        if let Err(error) = self.store.sweep_revocations(now).await {
-            tracing::warn!(%error, "moot revocations could not be cleared");
-        }
     }
 
     fn complain(&self, error: &StoreError) {

@@ -3,6 +3,7 @@
 use std::{process::ExitCode, sync::Arc};
 
 use anyhow::Context;
+use portcullis_config::Config;
 use portcullis_policy::{
     clock::Moment,
     limits::{DEFAULT_KEYS, Limiter},
@@ -24,65 +25,94 @@ use crate::{
 
 /// Returns when the gateway has been told to stop and has.
 pub(crate) fn serve(opened: Opened) -> anyhow::Result<ExitCode> {
-    let Opened {
-        runtime,
-        config,
-        origin,
-        admin,
-        readiness,
-        store,
-    } = opened;
-    let (inside, started_at) = (runtime.enter(), clock::wall());
+    let inside = opened.runtime.enter();
     let signals = Signals::listen().context("cannot listen for signals")?;
-    let registry = Registry::new();
-    let identity = runtime.block_on(Identity::establish(&config, store.as_ref(), &registry))?;
-    let books = Books::open(store, &registry)?;
-    let auth = identity.start_auth_service(&books.desk, &registry)?;
-    let random = random()?;
-    let proxy = Server::bind(Parts {
-        config: &config,
-        limiter: Arc::new(Limiter::new((random[0], random[1]), DEFAULT_KEYS)),
-        verifier: Arc::clone(&identity.verifier),
-        desk: Arc::clone(&books.desk),
-        registry: &registry,
-        auth_socket: auth.as_ref().map(AuthDoor::path),
-        clock: Arc::new(moments()),
-        seed: [random[2], random[3]],
-    })?;
-    runtime.block_on(books.begin(&origin))?;
+    let wired = Wired::wire(&opened)?;
+    let admin = wired.admin(&opened)?;
 
-    let process = ProcessMetrics::register(&registry, started_at)?;
-    let (view, feed_age) = (proxy.status(), identity.feed_age());
-    let description = status::describe(&config, &origin, started_at);
-    let shown = view.clone();
-    let refresh = move || {
-        process.refresh();
-        view.refresh_gauges();
-        feed_age.iter().for_each(|age| age.refresh());
-    };
-    let status = move || status::with_upstreams(description.clone(), &shown.upstreams());
-    let shutdown = config.server.shutdown.clone();
-    tracing::info!(admin = %config.server.admin, "the gateway is running");
-    admin::serve(
-        admin,
-        Admin {
-            registry,
-            readiness: Arc::clone(&readiness),
-            refresh: Box::new(refresh),
-            status: Box::new(status),
-        },
-    );
+    admin::serve(opened.admin, admin);
     let (close, closing) = oneshot::channel();
-    let stopping = runtime.spawn(stop::on_signal(signals, readiness, shutdown, close));
+    let limits = opened.config.server.shutdown.clone();
+    let stopping = tokio::spawn(stop::on_signal(signals, opened.readiness, limits, close));
+    tracing::info!(listeners = %listeners(&opened.config), admin = %opened.config.server.admin, "the gateway is running");
     drop(inside);
-    proxy.run(closing);
-    runtime.block_on(async {
-        books.close(stopping.await?).await;
+    wired.proxy.run(closing);
+
+    opened.runtime.block_on(async {
+        let stop = stopping.await.context("the stop was not seen to its end")?;
+        wired.books.close(stop).await;
+        tracing::info!(signal = stop.signal, "the gateway has stopped");
         anyhow::Ok(())
     })?;
-    runtime.shutdown_background();
-    drop(auth);
+    // What still runs there waits for nothing that anybody needs.
+    opened.runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Everything that serves, before the first request.
+struct Wired {
+    registry: Registry,
+    books: Books,
+    identity: Identity,
+    proxy: Server,
+    /// Held until the end: with it goes the folder of the socket.
+    _auth: Option<AuthDoor>,
+}
+
+impl Wired {
+    fn wire(opened: &Opened) -> anyhow::Result<Self> {
+        let (runtime, config, registry) = (&opened.runtime, &opened.config, Registry::new());
+        let books = Books::open(opened.store.clone(), &registry)?;
+        let identity = runtime.block_on(Identity::establish(config, books.store(), &registry))?;
+        let auth = identity.start_auth_service(&books.desk, &registry)?;
+        let [one, two, three, four] = random()?;
+        let proxy = Server::bind(Parts {
+            config,
+            limiter: Arc::new(Limiter::new((one, two), DEFAULT_KEYS)),
+            verifier: Arc::clone(&identity.verifier),
+            desk: Arc::clone(&books.desk),
+            registry: &registry,
+            auth_socket: auth.as_ref().map(AuthDoor::path),
+            clock: Arc::new(moments()),
+            seed: [three, four],
+        })?;
+        runtime.block_on(books.begin(&opened.origin))?;
+        Ok(Self {
+            registry,
+            books,
+            identity,
+            proxy,
+            _auth: auth,
+        })
+    }
+
+    fn admin(&self, opened: &Opened) -> anyhow::Result<Admin> {
+        let started_at = clock::wall();
+        let process = ProcessMetrics::register(&self.registry, started_at)?;
+        let (proxy, feed_age) = (self.proxy.status(), self.identity.feed_age());
+        let description = status::describe(&opened.config, &opened.origin, started_at);
+        let shown = proxy.clone();
+        Ok(Admin {
+            registry: self.registry.clone(),
+            readiness: Arc::clone(&opened.readiness),
+            refresh: Box::new(move || {
+                process.refresh();
+                proxy.refresh_gauges();
+                feed_age.iter().for_each(|age| age.refresh());
+            }),
+            status: Box::new(move || {
+                status::with_upstreams(description.clone(), &shown.upstreams())
+            }),
+        })
+    }
+}
+
+fn listeners(config: &Config) -> String {
+    let addresses = config.server.listeners.iter();
+    let addresses: Vec<String> = addresses
+        .map(|listener| listener.address.to_string())
+        .collect();
+    addresses.join(" ")
 }
 
 fn moments() -> impl Fn() -> Moment {

@@ -59,6 +59,12 @@ pub(crate) struct Stop {
     pub(crate) deadline: Instant,
 }
 
+impl Stop {
+    pub(crate) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(clock::monotonic())
+    }
+}
+
 /// Waits for the first signal and tells the proxy, after the drain delay, how long it has left.
 pub(crate) async fn on_signal(
     mut signals: Signals,

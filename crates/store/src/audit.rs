@@ -135,7 +135,11 @@ impl Store {
         if !events.is_empty() {
             self.append(&mut tx, events).await?;
         }
-        tx.commit().await
+        tx.commit().await?;
+        if let Some(observer) = &self.observer {
+            observer(events);
+        }
+        Ok(())
     }
 
     async fn append(&self, tx: &mut Transaction, events: &[Event]) -> Result<(), StoreError> {

@@ -25,5 +25,5 @@ pub use backup::BackupError;
 pub use error::StoreError;
 pub use keys::{KeyState, StoredKey};
 pub use sessions::NewSession;
-pub use store::{OpenMode, Store};
+pub use store::{Observer, OpenMode, Store};
 pub use users::{NewUser, PasswordRecord, User};

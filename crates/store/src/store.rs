@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use portcullis_audit::Event;
 use portcullis_config::storage::Database;
 
 use crate::{
@@ -17,7 +18,11 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 pub struct Store {
     pub(crate) engine: Engine,
     pub(crate) chain: Arc<str>,
+    pub(crate) observer: Option<Observer>,
 }
+
+/// Is shown audit events once they are committed.
+pub type Observer = Arc<dyn Fn(&[Event]) + Send + Sync>;
 
 /// Who opens: a gateway that serves many at a time, or a command that does one thing and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +44,21 @@ impl Store {
         let store = Self {
             engine: Engine::open(database, mode).await?,
             chain: chain.into(),
+            observer: None,
         };
         match store.check_migrated().await {
             Ok(()) | Err(StoreError::NotMigrated) => Ok(store),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Shows every audit event to `observer` from here on, alone or with a change, once it is committed. It is called in
+    /// the path of the change, so it must be quick.
+    #[must_use]
+    pub fn observed_by(self, observer: Observer) -> Self {
+        Self {
+            observer: Some(observer),
+            ..self
         }
     }
 

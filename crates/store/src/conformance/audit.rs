@@ -1,5 +1,7 @@
 //! One transaction for a change and its rows; one chain without gaps.
 
+use std::sync::{Arc, Mutex};
+
 use portcullis_audit::{Action, Event, Outcome, Party, PartyKind};
 use tokio::task::JoinSet;
 
@@ -53,6 +55,27 @@ pub(super) async fn a_change_whose_audit_row_cannot_be_kept_leaves_nothing(bench
     assert_eq!(store.revocations_after(0, NOW).await.unwrap(), []);
     assert_eq!(bench.count("SELECT COUNT(*) AS n FROM sessions").await, 0);
     assert_eq!(verified(&bench.rows().await), 1);
+}
+
+pub(super) async fn an_observer_is_shown_what_was_committed_and_nothing_else(bench: &Bench) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let shown = Arc::clone(&seen);
+    let store = bench.store.clone().observed_by(Arc::new(move |events| {
+        shown
+            .lock()
+            .unwrap()
+            .extend(events.iter().map(|event| event.action));
+    }));
+    let told = event(Action::UserCreated);
+    let user = bench.new_user("saad");
+    store.create_user(&user, &[], &told).await.unwrap();
+    assert!(store.create_user(&user, &[], &told).await.is_err());
+    let login = event(Action::LoginFailure);
+    store.append_events(&[login]).await.unwrap();
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [Action::UserCreated, Action::LoginFailure]
+    );
 }
 
 pub(super) async fn the_chain_verifies_after_mixed_concurrent_writers(bench: &Bench) {

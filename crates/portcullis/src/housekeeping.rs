@@ -1,0 +1,36 @@
+//! Clears away what no longer matters: revocations of tokens that have expired, sessions past their end.
+
+use std::{sync::Arc, time::Duration};
+
+use portcullis_store::{Store, StoreError};
+use portcullis_tokens::Revocations;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::clock;
+
+const EVERY: Duration = Duration::from_secs(60);
+/// The store removes some hundred rows at a time; after so many batches other writers get a minute.
+const BATCHES: usize = 50;
+
+/// Runs until the runtime ends.
+pub(crate) async fn keep_house(store: Store, revocations: Arc<Revocations>) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        revocations.sweep(clock::wall());
+        if let Err(error) = clear(&store).await {
+            tracing::warn!(%error, "what is moot could not be cleared");
+        }
+    }
+}
+
+async fn clear(store: &Store) -> Result<(), StoreError> {
+    for _ in 0..BATCHES {
+        let now = clock::wall();
+        if store.sweep_revocations(now).await? + store.sweep_sessions(now).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
