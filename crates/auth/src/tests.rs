@@ -23,6 +23,7 @@ use http_body_util::BodyExt;
 use portcullis_audit::{Action, Desk, Event, Outcome, Party};
 use portcullis_config::{
     auth::{Auth, HashCost, PasswordRules, Registration, Resource, RoleScopes, Signing, Throttle},
+    issuers::{Algorithm, ClaimNames, Issuer, KeySource, TokenType},
     storage::Database,
     units::{ByteSize, Rate, Timestamp},
 };
@@ -31,6 +32,7 @@ use portcullis_tokens::{
     IssuerSpec, KeySet, Revocations, SigningAlgorithm, SigningKey, Verifier, VerifierParts,
 };
 use prometheus::Registry;
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -256,18 +258,46 @@ impl House {
 fn verifier(config: &Auth, key: &SigningKey, revocations: &Arc<Revocations>) -> Verifier {
     let keys = KeySet::new([key.verification_key()]).unwrap();
     let resources = config.resources.keys().cloned();
+    let lifetime = config.access_token_lifetime;
+    let corp = corp();
+    let their_keys =
+        KeySet::from_secret(&SecretString::from(CORP_SECRET), &corp.algorithms).unwrap();
     Verifier::new(VerifierParts {
-        issuers: vec![IssuerSpec::local(
-            ISSUER,
-            resources,
-            config.access_token_lifetime,
-            keys,
-        )],
+        issuers: vec![
+            IssuerSpec::local(&config.issuer, resources, lifetime, keys),
+            IssuerSpec::foreign(&corp, their_keys).unwrap(),
+        ],
         cache_entries: 100,
         cache_bytes: 1 << 20,
         revocations: Arc::clone(revocations),
     })
     .unwrap()
+}
+
+pub(crate) const CORP: &str = "https://login.example.com";
+pub(crate) const CORP_SECRET: &str = "a secret of thirty-two bytes, or so";
+
+/// An issuer beside our own, for what its users may do here: nothing.
+fn corp() -> Issuer {
+    Issuer {
+        name: "corp".to_owned(),
+        issuer: CORP.to_owned(),
+        audiences: vec!["hotel".to_owned()],
+        keys: KeySource::Secret(SecretString::from(CORP_SECRET)),
+        algorithms: vec![Algorithm::Hs256],
+        types: vec![TokenType::Named("at+jwt".to_owned())],
+        clock_skew: Duration::from_secs(5),
+        max_token_lifetime: Duration::from_secs(3600),
+        roles: BTreeMap::new(),
+        claims: ClaimNames {
+            resource: "aud".to_owned(),
+            scopes: vec!["scope".to_owned()],
+            roles: "roles".to_owned(),
+            user: "sub".to_owned(),
+            tenant: "tid".to_owned(),
+        },
+        token_cache: 10,
+    }
 }
 
 /// A request as the gateway would pass it on.

@@ -6,9 +6,11 @@ use axum::{
 };
 use portcullis_audit::Action;
 use portcullis_config::auth::Registration;
+use portcullis_tokens::{AccessClaims, SigningKey};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::{Answer, House, request};
+use super::{Answer, CORP, CORP_SECRET, House, NOW, request};
 
 const REGISTER: &str = "/v1/auth/register";
 const GOOD_PASSWORD: &str = "a horse of no particular colour";
@@ -259,6 +261,54 @@ async fn a_profile_is_shown_for_a_token_of_any_resource() {
         StatusCode::UNAUTHORIZED,
         "invalid-token",
     );
+}
+
+#[tokio::test]
+async fn a_foreign_user_is_never_taken_for_a_local_one() {
+    let house = House::open().await;
+    let admin = house.add_user("admin", "admin", "admin").await;
+    let claims = AccessClaims {
+        iss: CORP.to_owned(),
+        sub: admin.id.clone(),
+        aud: "hotel".to_owned(),
+        resource: "hotel".to_owned(),
+        exp: NOW.as_secs() + 300,
+        iat: NOW.as_secs(),
+        jti: "j1".to_owned(),
+        client_id: "app".to_owned(),
+        scope: "hotel:read users:read users:write".to_owned(),
+        roles: vec!["admin".to_owned()],
+        sid: "s1".to_owned(),
+        ver: admin.version,
+        tenant: None,
+    };
+    let key = SigningKey::from_secret(&SecretString::from(CORP_SECRET)).unwrap();
+    let token = key.sign(&claims).unwrap();
+    let verifier = &house.service.verifier;
+    assert!(
+        verifier.verify(&token, NOW).is_ok(),
+        "a good token, of theirs"
+    );
+    for path in ["/v1/auth/me", "/v1/admin/users"] {
+        let answer = house.get(path, Some(&token)).await;
+        refused(&answer, StatusCode::FORBIDDEN, "wrong-resource");
+    }
+}
+
+#[tokio::test]
+async fn other_schemes_and_empty_credentials_are_no_token() {
+    let house = House::open().await;
+    let check = async |value: &str, code: &str| {
+        let mut request = request(Method::GET, "/v1/auth/me", None, Body::empty());
+        let value = value.parse().unwrap();
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+        refused(&house.send(request).await, StatusCode::UNAUTHORIZED, code);
+    };
+    check("Basic c2FhZDoxMjM0", "authentication-required").await;
+    check("Bearer", "invalid-token").await;
+    check("Bearer ", "invalid-token").await;
+    check("bearer a.b.c", "invalid-token").await;
+    check("Bearer a.b.c Bearer d.e.f", "invalid-token").await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use portcullis_audit::{Action, Event, Outcome, Party};
 use portcullis_config::units::ByteSize;
@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use super::{House, ISSUER, NOW};
 use crate::{
     accounts::PASSWORD_SCHEME,
+    entitlement::entitle,
     password::{Hasher, Password},
+    request::Call,
 };
 
 fn parts_of(token: &str) -> (Value, Value) {
@@ -395,6 +397,41 @@ async fn a_hash_of_old_parameters_is_renewed_by_a_sign_in() {
         stored().await
     );
     house.token("old", "1234", "hotel").await;
+}
+
+#[tokio::test]
+async fn a_user_that_was_changed_meanwhile_gets_no_token() {
+    let house = House::open().await.with_demo_users().await;
+    let (stale, _) = house
+        .service
+        .store
+        .user_by_login("saad")
+        .await
+        .unwrap()
+        .unwrap();
+    let granted = Event::new(
+        NOW,
+        Action::RoleGranted,
+        Outcome::Success,
+        Party::operator("test"),
+    );
+    house
+        .service
+        .store
+        .grant_role(&stale.id, "staff", NOW, &granted)
+        .await
+        .unwrap();
+    let entitlement = entitle(&house.service.config, &stale.roles, "hotel", None).unwrap();
+    let call = Call::of(&HeaderMap::new());
+    let issued = house
+        .service
+        .issue(&stale, entitlement, &call, Vec::new())
+        .await;
+    let refusal = issued
+        .err()
+        .expect("the password was checked for a user that is no more");
+    assert_eq!(refusal.rejection.code(), "invalid-credentials");
+    assert!(house.audit_of(Action::TokenIssued).await.is_empty());
 }
 
 #[tokio::test]
