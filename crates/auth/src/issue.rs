@@ -1,6 +1,6 @@
 //! Making an access token: the session and its audit rows are committed first, then the token leaves.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use portcullis_audit::{Action, Event, Outcome, Party, PartyKind};
 use portcullis_config::units::Timestamp;
@@ -130,7 +130,7 @@ fn new_session(
     now: Timestamp,
 ) -> Result<NewSession, Refusal> {
     // Without a refresh token the session ends with its only access token.
-    let expires_at = now.plus(Duration::from_secs(entitlement.lifetime.as_secs()));
+    let expires_at = now.plus(entitlement.lifetime);
     Ok(NewSession {
         sid: random::row_id(now)?,
         user_id: user.id.clone(),

@@ -1,5 +1,5 @@
-//! One hashing bench: Argon2id over memory that is kept from one password to the next, so that a sign-in does not
-//! begin with 19 MiB of page faults.
+//! One hashing bench: Argon2id over memory that is kept from one password to the next while there is work, so that a
+//! sign-in does not begin with 19 MiB of page faults.
 //!
 //! Verifying runs with the parameters that stand in the stored hash, not with ours, so they are bounded before a single
 //! block is filled. Whatever happens, a failure costs at least what the current parameters cost: how long a sign-in
@@ -81,17 +81,24 @@ impl Shop {
 /// One worker's place: the parameters, and its own memory.
 pub(super) struct Bench {
     shop: Arc<Shop>,
+    /// Empty until there is work.
     memory: Vec<Block>,
 }
 
 impl Bench {
     pub(super) fn new(shop: Arc<Shop>) -> Self {
-        let memory = blocks(&shop.current);
+        let memory = Vec::new();
         Self { shop, memory }
     }
 
+    /// Gives the memory back until there is work again.
+    pub(super) fn rest(&mut self) {
+        self.memory = Vec::new();
+    }
+
     pub(super) fn hash(&mut self, password: &Password) -> Result<String, HashingError> {
-        Ok(Hash::make(&self.shop.current, password.bytes(), &mut self.memory)?.to_phc())
+        let shop = Arc::clone(&self.shop);
+        Ok(Hash::make(&shop.current, password.bytes(), self.memory())?.to_phc())
     }
 
     /// `stored` is absent for an account that does not exist or has no password; the work is the same.
@@ -124,17 +131,24 @@ impl Bench {
 
     fn work_for_nothing(&mut self, password: &Password) -> Result<(), HashingError> {
         let shop = Arc::clone(&self.shop);
-        shop.dummy
-            .matches(password.bytes(), &mut self.memory)
-            .map(drop)
+        let verdict = shop.dummy.matches(password.bytes(), self.memory());
+        verdict.map(drop)
     }
 
     fn matches(&mut self, hash: &Hash, password: &Password) -> Result<bool, HashingError> {
-        if hash.params.block_count() <= self.memory.len() {
-            return hash.matches(password.bytes(), &mut self.memory);
+        let memory = self.memory();
+        if hash.params.block_count() <= memory.len() {
+            return hash.matches(password.bytes(), memory);
         }
         let _one_at_a_time = self.shop.dearer.lock();
         hash.matches(password.bytes(), &mut blocks(&hash.params))
+    }
+
+    fn memory(&mut self) -> &mut [Block] {
+        if self.memory.is_empty() {
+            self.memory = blocks(&self.shop.current);
+        }
+        &mut self.memory
     }
 }
 
@@ -265,6 +279,18 @@ mod tests {
             bench.hash(&password("correct horse")).unwrap(),
             "every hash has its own salt"
         );
+    }
+
+    #[test]
+    fn a_bench_at_rest_holds_no_memory_and_works_again() {
+        let mut bench = bench(cost(64, 1));
+        assert!(bench.memory.is_empty(), "nothing before the first password");
+        let stored = bench.hash(&password("secret")).unwrap();
+        assert_eq!(bench.memory.len(), 64);
+        bench.rest();
+        assert_eq!(bench.memory.capacity(), 0);
+        let verdict = bench.verify(&password("secret"), Some(&stored)).unwrap();
+        assert_eq!(verdict, Verdict::Match { outdated: false });
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
     time::Duration,
@@ -32,6 +32,8 @@ use crate::random::NoRandomness;
 const MAX_WAITING: usize = 64;
 /// How long one waits for its turn before it is told to come again.
 const MAX_WAIT: Duration = Duration::from_secs(2);
+/// A worker without work for so long gives its memory back.
+const IDLE: Duration = Duration::from_secs(30);
 /// Sign-ins give way to proxied requests on the same cores.
 const NICENESS: i32 = 10;
 
@@ -161,14 +163,26 @@ fn work(queue: &Mutex<Receiver<Job>>, waiting: &IntGauge, bench: &mut Bench) {
         tracing::debug!(%error, "the hashing threads keep their priority");
     }
     loop {
-        // The lock is held while waiting: the others queue for it instead of for the channel.
-        let Ok(job) = queue.lock().recv() else { return };
+        let job = match next(queue) {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => {
+                bench.rest();
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         waiting.dec();
         // A panic must not shrink the pool. The bench's memory is overwritten by the next job whatever its state.
         if catch_unwind(AssertUnwindSafe(|| job(bench))).is_err() {
             tracing::error!("a hashing job panicked");
         }
     }
+}
+
+/// One worker waits at the queue and holds its lock; the others wait for the lock, and as long.
+fn next(queue: &Mutex<Receiver<Job>>) -> Result<Job, RecvTimeoutError> {
+    let queue = queue.try_lock_for(IDLE).ok_or(RecvTimeoutError::Timeout)?;
+    queue.recv_timeout(IDLE)
 }
 
 #[cfg(test)]
