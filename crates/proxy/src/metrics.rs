@@ -217,23 +217,14 @@ impl UpstreamFamilies {
     }
 
     fn of(&self, upstream: &str) -> UpstreamMetrics {
-        let gauge = |state: State| {
-            (
-                state,
-                self.breaker_state
-                    .with_label_values(&[upstream, state.as_str()]),
-            )
-        };
-        let metrics = UpstreamMetrics {
+        UpstreamMetrics {
             name: Arc::from(upstream),
             seconds: self.seconds.with_label_values(&[upstream]),
             retries: self.retries.with_label_values(&[upstream]),
             in_flight: self.in_flight.with_label_values(&[upstream]),
-            states: State::ALL.map(gauge),
-            transitions: self.breaker_transitions.clone(),
-        };
-        metrics.show(State::Closed);
-        metrics
+            breaker_state: self.breaker_state.clone(),
+            breaker_transitions: self.breaker_transitions.clone(),
+        }
     }
 }
 
@@ -350,22 +341,25 @@ pub(crate) struct UpstreamMetrics {
     pub(crate) seconds: Histogram,
     pub(crate) retries: IntCounter,
     pub(crate) in_flight: IntGauge,
-    states: [(State, IntGauge); 3],
-    transitions: IntCounterVec,
+    breaker_state: IntGaugeVec,
+    breaker_transitions: IntCounterVec,
 }
 
 impl UpstreamMetrics {
     pub(crate) fn transition(&self, transition: &Transition) {
         let (from, to) = (transition.from.as_str(), transition.to.as_str());
         let labels = [&*self.name, from, to, transition.reason.as_str()];
-        self.transitions.with_label_values(&labels).inc();
+        self.breaker_transitions.with_label_values(&labels).inc();
         self.show(transition.to);
     }
 
     /// The state gauges are one-hot, so that a dashboard can sum and compare them.
     pub(crate) fn show(&self, current: State) {
-        for (state, gauge) in &self.states {
-            gauge.set(i64::from(*state == current));
+        for state in State::ALL {
+            let gauge = self
+                .breaker_state
+                .with_label_values(&[&*self.name, state.as_str()]);
+            gauge.set(i64::from(state == current));
         }
     }
 }
@@ -393,17 +387,13 @@ mod tests {
         let metrics = Metrics::register(&Registry::new()).expect("a fresh registry");
         let upstream = metrics.upstream("hotel");
         upstream.show(State::Open);
-        let shown: Vec<_> = upstream
-            .states
-            .iter()
-            .map(|(_, gauge)| gauge.get())
-            .collect();
-        assert_eq!(shown.iter().sum::<i64>(), 1);
-        assert!(
+        let shown = |state: State| {
             upstream
-                .states
-                .iter()
-                .any(|(state, gauge)| *state == State::Open && gauge.get() == 1)
-        );
+                .breaker_state
+                .with_label_values(&["hotel", state.as_str()])
+                .get()
+        };
+        assert_eq!(State::ALL.map(shown).iter().sum::<i64>(), 1);
+        assert_eq!(shown(State::Open), 1);
     }
 }

@@ -83,7 +83,8 @@ fn audit(gateway: &Gateway, exchange: &Exchange, ended: &Ended) {
     match &exchange.rejection {
         Some(rejection) => {
             if let Some(action) = action_of(rejection) {
-                let event = event(exchange, action, Outcome::Refused).because(reason_of(rejection));
+                let event = event(exchange, action, Outcome::Refused)
+                    .because(finer_reason(rejection).unwrap_or(rejection.code()));
                 gateway.desk.denial(event, now);
             }
         }
@@ -117,12 +118,13 @@ fn action_of(rejection: &Rejection) -> Option<Action> {
     }
 }
 
-/// Why exactly: the client is told only that its token is invalid, the log which check it failed.
-fn reason_of(rejection: &Rejection) -> &'static str {
+/// Which check a token failed; the client is told only that it is invalid.
+fn finer_reason(rejection: &Rejection) -> Option<&'static str> {
     if let Rejection::InvalidToken { cause } = rejection {
-        return cause;
+        Some(cause)
+    } else {
+        None
     }
-    rejection.code()
 }
 
 fn event(exchange: &Exchange, action: Action, outcome: Outcome) -> Event {
@@ -170,7 +172,7 @@ fn log(
         path: request.uri.path(),
         status: ended.status,
         code: exchange.rejection.as_ref().map(Rejection::code),
-        reason: exchange.rejection.as_ref().map(reason_of),
+        reason: exchange.rejection.as_ref().and_then(finer_reason),
         cause: error.map(ToString::to_string),
         route: progress.route.as_ref().map(|route| &*route.name),
         upstream: exchange

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use portcullis_policy::breaker::State;
 use serde::Serialize;
 
 use crate::{gateway::Gateway, upstream::Upstream};
@@ -65,13 +64,10 @@ impl Status {
         for upstream in &self.gateway.snapshot.load().upstreams {
             let in_flight = i64::try_from(upstream.in_flight.load(Relaxed)).unwrap_or(i64::MAX);
             upstream.metrics.in_flight.set(in_flight);
-            // An open breaker whose rest is over shows as half-open, though nobody has asked it yet.
-            upstream.metrics.show(
-                upstream
-                    .breaker
-                    .as_ref()
-                    .map_or(State::Closed, |breaker| breaker.state(now)),
-            );
+            if let Some(breaker) = &upstream.breaker {
+                // An open breaker whose rest is over shows as half-open, though nobody has asked it yet.
+                upstream.metrics.show(breaker.state(now));
+            }
         }
         metrics.count_cache(self.gateway.verifier.cache_counts());
     }
