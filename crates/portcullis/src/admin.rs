@@ -1,7 +1,7 @@
 //! The admin listener: `/metrics`, `/healthz`, `/readyz`, `/status`. Read-only, on a socket of its own, and still there
 //! while the proxy drains.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::{
@@ -11,11 +11,27 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
 
 use crate::readiness::{self, Readiness};
+
+/// At the same time. Scrapers and probes need a handful; whoever opens more waits.
+const CONNECTIONS: usize = 64;
+/// Until a request's header is there, also between two requests.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// After an accept that failed, as for want of file descriptors.
+const BREATH: Duration = Duration::from_millis(100);
 
 /// What the admin listener shows.
 pub(crate) struct Admin {
@@ -35,12 +51,33 @@ pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// Serves until the runtime ends.
 pub(crate) fn serve(listener: TcpListener, admin: Admin) {
-    let app = router(Arc::new(admin));
-    tokio::spawn(async move {
-        if let Err(e) = axum::serve(listener, app).await {
-            tracing::error!(error = %e, "the admin listener ended");
+    tokio::spawn(accept(listener, router(Arc::new(admin))));
+}
+
+async fn accept(listener: TcpListener, app: Router) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(converse(stream, app.clone(), place))),
+            Err(e) => {
+                tracing::warn!(error = %e, "the admin listener could not accept");
+                sleep(BREATH).await;
+            }
         }
-    });
+    }
+}
+
+/// One connection, whose place is free again afterwards.
+async fn converse(stream: TcpStream, app: Router, place: OwnedSemaphorePermit) {
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
+        .await;
+    if let Err(e) = served {
+        tracing::debug!(error = %e, "a connection to the admin listener ended early");
+    }
+    drop(place);
 }
 
 fn router(admin: Arc<Admin>) -> Router {

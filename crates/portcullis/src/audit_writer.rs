@@ -213,3 +213,75 @@ fn cause(error: &StoreError) -> String {
         .map(ToString::to_string)
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use portcullis_config::storage::Database;
+    use portcullis_store::{AuditFilter, OpenMode};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    async fn store() -> (TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::Sqlite(folder.path().join("portcullis.db"));
+        let store = Store::open(&database, OpenMode::Serve, "gateway")
+            .await
+            .unwrap();
+        store.migrate().await.unwrap();
+        (folder, store)
+    }
+
+    fn refused() -> Event {
+        Event::new(
+            clock::wall(),
+            Action::AccessDenied,
+            Outcome::Refused,
+            Party::user("saad"),
+        )
+    }
+
+    fn in_a_while() -> Instant {
+        clock::monotonic() + Duration::from_secs(20)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn everything_handed_in_is_kept_once_the_writer_has_finished() {
+        let (_folder, store) = store().await;
+        let (desk, registry) = (Arc::new(Desk::default()), Registry::new());
+        let metrics = AuditMetrics::register(&registry).unwrap();
+        let store = store.observed_by(metrics.observer());
+        let counter = metrics
+            .events
+            .with_label_values(&["access_denied", "refused"]);
+        let writer = AuditWriter::start(Arc::clone(&desk), store.clone(), metrics);
+        for _ in 0..600 {
+            desk.offer(refused(), clock::wall());
+        }
+        for _ in 0..10 {
+            desk.denial(refused(), clock::wall());
+        }
+        writer.finish(in_a_while()).await;
+        let rows = store.audit_rows(&AuditFilter::default()).await.unwrap();
+        assert_eq!(rows.iter().map(|row| row.count).sum::<u64>(), 610);
+        assert_eq!(rows.len(), 602, "nine repeats share a row");
+        assert_eq!(counter.get(), 610, "the metric tells the same");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_database_that_is_gone_does_not_hold_up_the_end() {
+        let (_folder, store) = store().await;
+        let desk = Arc::new(Desk::default());
+        let metrics = AuditMetrics::register(&Registry::new()).unwrap();
+        store.close().await;
+        let writer = AuditWriter::start(Arc::clone(&desk), store, metrics);
+        desk.offer(refused(), clock::wall());
+        let ended =
+            tokio::time::timeout(Duration::from_secs(20), writer.finish(clock::monotonic()));
+        assert!(
+            ended.await.is_ok(),
+            "the writer went on beyond its deadline"
+        );
+        assert_eq!(desk.depth(), 0, "the event is in the log instead");
+    }
+}

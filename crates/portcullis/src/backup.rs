@@ -4,10 +4,10 @@ use std::{path::Path, process::ExitCode};
 
 use portcullis_config::storage::Database;
 
-use crate::{house::Tool, output};
+use crate::{configuration, house::Tool, output};
 
 pub(crate) fn backup(config: &Path, file: &Path) -> anyhow::Result<ExitCode> {
-    let tool = Tool::open(config)?;
+    let tool = Tool::open(configuration::load(config)?)?;
     tool.block_on(async { Ok(tool.store.backup(file).await?) })?;
     output::say(format_args!("wrote {}", file.display()));
     if let (Database::Sqlite(_), None) = (&tool.config.storage.database, &tool.config.storage.key) {

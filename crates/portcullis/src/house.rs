@@ -1,7 +1,5 @@
 //! What every command that touches the database shares: a runtime, the configuration, the opened store.
 
-use std::path::Path;
-
 use anyhow::Context;
 use portcullis_audit::Party;
 use portcullis_config::{
@@ -10,8 +8,6 @@ use portcullis_config::{
 };
 use portcullis_store::{OpenMode, Store};
 use tokio::runtime::Runtime;
-
-use crate::configuration;
 
 /// The database, the auth service, the admin listener and the pollers share these; proxied requests have their own.
 const WORKERS: usize = 2;
@@ -36,8 +32,7 @@ pub(crate) struct Tool {
 
 impl Tool {
     /// Opens the database. One that lacks migrations opens too; see [`Tool::open_migrated`].
-    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        let config = configuration::load(path)?;
+    pub(crate) fn open(config: Config) -> anyhow::Result<Self> {
         let runtime = runtime()?;
         let opened = Store::open(&config.storage.database, OpenMode::Tool, "command-line");
         let store = runtime
@@ -52,8 +47,8 @@ impl Tool {
 
     /// As [`Tool::open`]. SQLite is migrated on the way, as `run` would; a PostgreSQL database is shared, and is not
     /// changed by a command that was asked for something else.
-    pub(crate) fn open_migrated(path: &Path) -> anyhow::Result<Self> {
-        let tool = Self::open(path)?;
+    pub(crate) fn open_migrated(config: Config) -> anyhow::Result<Self> {
+        let tool = Self::open(config)?;
         match &tool.config.storage.database {
             Database::Sqlite(_) => tool.runtime.block_on(tool.store.migrate()).map(drop)?,
             Database::Postgres(_) => tool.runtime.block_on(tool.store.check_migrated())?,

@@ -104,3 +104,82 @@ async fn keep(key: &SigningKey, store: &Store, wrapping: &WrappingKey) -> anyhow
         .await
         .context("cannot keep the signing key")
 }
+
+#[cfg(test)]
+mod tests {
+    use portcullis_config::storage::Database;
+    use portcullis_store::OpenMode;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::configuration::secret;
+
+    /// The `auth` section of the shipped file, signing otherwise.
+    fn signing_with(algorithm: &str) -> Auth {
+        let shipped = include_str!("../../../gateway.yaml");
+        let text = shipped.replace("algorithm: ES256", &format!("algorithm: {algorithm}"));
+        let config = portcullis_config::parse(&text, "test", &secret);
+        let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        config.auth.expect("the shipped file signs in")
+    }
+
+    async fn store() -> (TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::Sqlite(folder.path().join("portcullis.db"));
+        let store = Store::open(&database, OpenMode::Serve, "gateway")
+            .await
+            .unwrap();
+        store.migrate().await.unwrap();
+        (folder, store)
+    }
+
+    const ROOT: [u8; 32] = [1; 32];
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_second_start_signs_with_the_key_of_the_first() {
+        let (_folder, store) = store().await;
+        let (auth, root) = (signing_with("EdDSA"), RootKeyBytes::new(ROOT));
+        let (one, other) = tokio::join!(
+            signing_key(&auth, &store, &root),
+            signing_key(&auth, &store, &root)
+        );
+        let made = one.unwrap();
+        assert_eq!(
+            made.kid(),
+            other.unwrap().kid(),
+            "of two that start at once"
+        );
+        assert_eq!(
+            made.kid(),
+            signing_key(&auth, &store, &root).await.unwrap().kid()
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn another_root_key_opens_nothing_and_makes_nothing_new() {
+        let (_folder, store) = store().await;
+        let auth = signing_with("ES256");
+        signing_key(&auth, &store, &RootKeyBytes::new(ROOT))
+            .await
+            .unwrap();
+        let refused = signing_key(&auth, &store, &RootKeyBytes::new([2; 32])).await;
+        let refused = format!("{:#}", refused.err().expect("it is wrapped by another key"));
+        assert!(refused.contains("storage.key"), "{refused}");
+        assert_eq!(store.signing_keys().await.unwrap().len(), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_changed_algorithm_is_told_with_its_remedy() {
+        let (_folder, store) = store().await;
+        let root = RootKeyBytes::new(ROOT);
+        signing_key(&signing_with("ES256"), &store, &root)
+            .await
+            .unwrap();
+        let refused = signing_key(&signing_with("EdDSA"), &store, &root).await;
+        let refused = format!(
+            "{:#}",
+            refused.err().expect("the kept key is of another algorithm")
+        );
+        assert!(refused.contains("set it to ES256"), "{refused}");
+    }
+}

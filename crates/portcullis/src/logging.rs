@@ -5,8 +5,9 @@ use std::io::{self, IsTerminal};
 
 use tracing_subscriber::{EnvFilter, fmt};
 
-/// Pingora logs an error for each request that fails; the access line and the metrics tell the same without a flood.
-const DEFAULT_FILTER: &str = "info,pingora_core=error,pingora_proxy=error";
+/// Pingora logs an error for each request that fails; the access line and the metrics tell the same without a flood. sqlx
+/// repeats what PostgreSQL says to every session.
+const DEFAULT_FILTER: &str = "info,pingora_core=error,pingora_proxy=error,sqlx=warn";
 
 /// Takes effect once for the process; a second call changes nothing.
 pub(crate) fn start() {

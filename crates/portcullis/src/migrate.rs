@@ -4,10 +4,10 @@ use std::{path::Path, process::ExitCode};
 
 use serde_json::json;
 
-use crate::{cli::Output, house::Tool, output};
+use crate::{cli::Output, configuration, house::Tool, output};
 
 pub(crate) fn migrate(config: &Path, output: Output) -> anyhow::Result<ExitCode> {
-    let tool = Tool::open(config)?;
+    let tool = Tool::open(configuration::load(config)?)?;
     let applied = tool.block_on(async { Ok(tool.store.migrate().await?) })?;
     if output.json {
         output::say_json(&json!({ "applied": applied }));

@@ -123,3 +123,59 @@ impl FeedAge {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use portcullis_audit::{Action, Event, Outcome, Party};
+    use portcullis_config::storage::Database;
+    use portcullis_store::{NewUser, OpenMode};
+    use portcullis_tokens::Bearer;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_another_process_revoked_is_refused_after_the_next_poll() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::Sqlite(folder.path().join("portcullis.db"));
+        let gateway = Store::open(&database, OpenMode::Serve, "gateway")
+            .await
+            .unwrap();
+        gateway.migrate().await.unwrap();
+        let age = Arc::new(FeedAge::register(&Registry::new()).unwrap());
+        let revocations = Arc::new(Revocations::new());
+        let feed = RevocationFeed::read(gateway, Arc::clone(&revocations), age).await;
+        let mut feed = feed.expect("an empty log is no error");
+        let (now, bearer) = (
+            clock::wall(),
+            Bearer {
+                session: None,
+                subject: "u1",
+                version: 1,
+                key_id: None,
+            },
+        );
+        assert!(!revocations.refuses(&bearer, now));
+
+        let tool = Store::open(&database, OpenMode::Tool, "command-line")
+            .await
+            .unwrap();
+        let event = |action| Event::new(now, action, Outcome::Success, Party::operator("test"));
+        let user = NewUser {
+            id: "u1".to_owned(),
+            username: Some("saad".to_owned()),
+            username_key: Some("saad".to_owned()),
+            created_at: now,
+            ..NewUser::default()
+        };
+        tool.create_user(&user, &[], &event(Action::UserCreated))
+            .await
+            .unwrap();
+        let until = now.plus(Duration::from_secs(60));
+        tool.set_disabled("u1", true, until, &event(Action::UserDisabled))
+            .await
+            .unwrap();
+        assert!(!revocations.refuses(&bearer, now), "nobody has polled yet");
+        feed.poll().await.unwrap();
+        assert!(revocations.refuses(&bearer, now));
+    }
+}

@@ -18,13 +18,13 @@ use portcullis_auth::{
     password::Hasher,
 };
 use portcullis_config::{auth::Auth, units::Timestamp};
-use portcullis_store::User;
+use portcullis_store::{Store, User};
 use portcullis_tokens::LOCAL_CLOCK_SKEW;
 use serde_json::{Value, json};
 
 use crate::{
     cli::Output,
-    clock,
+    clock, configuration,
     house::{Tool, operator},
     output,
 };
@@ -88,19 +88,21 @@ pub(crate) struct Membership {
 }
 
 pub(crate) fn user(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
+    let config = configuration::load(config)?;
+    // Before the database is opened, which would make one.
+    let auth = config.auth.clone();
+    let auth = auth.context("the configuration has no `auth` section, so there are no users")?;
     let tool = Tool::open_migrated(config)?;
-    let auth = tool
-        .config
-        .auth
-        .as_ref()
-        .context("the configuration has no `auth` section, so there are no users")?;
-    let desk = Desk { tool: &tool, auth };
+    let desk = Desk {
+        store: &tool.store,
+        auth: &auth,
+    };
     tool.block_on(desk.carry_out(command))?;
     Ok(ExitCode::SUCCESS)
 }
 
 struct Desk<'a> {
-    tool: &'a Tool,
+    store: &'a Store,
     auth: &'a Auth,
 }
 
@@ -142,7 +144,7 @@ impl Desk<'_> {
         };
         let hasher = Hasher::start(&self.auth.password, 1)?;
         let event = event(Action::UserCreated);
-        let user = create_user(&self.tool.store, &hasher, account, event)
+        let user = create_user(self.store, &hasher, account, event)
             .await
             .context("the user was not added")?;
         tell("added", &user, newcomer.output);
@@ -153,7 +155,7 @@ impl Desk<'_> {
         const PAGE: u32 = 500;
         let mut after: Option<String> = None;
         loop {
-            let users = self.tool.store.users(after.as_deref(), PAGE).await?;
+            let users = self.store.users(after.as_deref(), PAGE).await?;
             let Some(last) = users.last() else {
                 return Ok(());
             };
@@ -177,7 +179,6 @@ impl Desk<'_> {
         };
         let event = event(action).on(party(&user));
         let user = self
-            .tool
             .store
             .set_disabled(&user.id, disabled, self.last_expiry(), &event)
             .await?;
@@ -196,7 +197,6 @@ impl Desk<'_> {
             .on(party(&user))
             .because(format!("role:{}", membership.role));
         let user = self
-            .tool
             .store
             .grant_role(&user.id, &membership.role, self.last_expiry(), &event)
             .await?;
@@ -218,7 +218,6 @@ impl Desk<'_> {
             .on(party(&user))
             .because(format!("role:{}", membership.role));
         let user = self
-            .tool
             .store
             .revoke_role(&user.id, &membership.role, self.last_expiry(), &event)
             .await?;
@@ -228,7 +227,7 @@ impl Desk<'_> {
 
     async fn find(&self, login: &str) -> anyhow::Result<User> {
         let key = login_key(login).with_context(|| format!("{login:?} is nobody's name"))?;
-        let found = self.tool.store.user_by_login(&key).await?;
+        let found = self.store.user_by_login(&key).await?;
         found
             .map(|(user, _)| user)
             .with_context(|| format!("there is no user {login:?}"))
