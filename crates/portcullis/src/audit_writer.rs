@@ -20,7 +20,7 @@ const BATCH: usize = 256;
 const PAUSE: Duration = Duration::from_millis(50);
 const SHORTEST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
-/// So often a batch may be refused by a database that answers, before its events are tried one by one.
+/// So often a database that answers may refuse a batch, before its events are tried one by one.
 const REFUSALS: u32 = 5;
 
 /// The running writer.
@@ -141,13 +141,14 @@ impl Worker {
             let Err(error) = self.store.append_events(&batch).await else {
                 return;
             };
-            tracing::error!(%error, cause = cause(&error), events = batch.len(), "audit events could not be written, they are kept");
-            refusals += u32::from(!matches!(error, StoreError::Unavailable(_)));
-            if refusals >= REFUSALS {
-                return self.keep_each(batch).await;
-            }
+            let (events, cause) = (batch.len(), cause(&error));
+            tracing::error!(%error, cause, events, "audit events could not be written, they are kept");
             if self.is_late() {
                 return batch.iter().for_each(|event| give_up(event, &error));
+            }
+            refusals += u32::from(!matches!(error, StoreError::Unavailable(_)));
+            if refusals >= REFUSALS {
+                return self.single_out(batch, &error).await;
             }
             self.metrics.refresh(&self.desk);
             self.pause(retry).await;
@@ -155,16 +156,14 @@ impl Worker {
         }
     }
 
-    /// One event that the database will not have must not hold up all others for ever.
-    async fn keep_each(&mut self, batch: Vec<Event>) {
+    /// One event that the database will not have must not hold up all others for ever: each is tried by itself.
+    async fn single_out(&mut self, batch: Vec<Event>, error: &StoreError) {
+        if let [event] = batch.as_slice() {
+            give_up(event, error);
+            return self.tell_of_gap(event);
+        }
         for event in batch {
-            match self.store.append_events(std::slice::from_ref(&event)).await {
-                Ok(()) => {}
-                Err(error) => {
-                    give_up(&event, &error);
-                    self.tell_of_gap(&event);
-                }
-            }
+            Box::pin(self.keep(vec![event])).await;
         }
     }
 
