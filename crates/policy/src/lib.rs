@@ -19,3 +19,4 @@ pub mod limits;
 pub mod rate_headers;
 pub mod routing;
 pub mod security_headers;
+pub mod wire;

@@ -31,6 +31,7 @@ use crate::{
 /// A request as it arrived, before anything in it is believed.
 pub(crate) struct Arrival<'a> {
     request: &'a RequestHeader,
+    fault: Option<Malformation>,
     client: ClientAddress,
     now: Moment,
 }
@@ -39,9 +40,15 @@ impl<'a> Arrival<'a> {
     pub(crate) fn new(request: &'a RequestHeader, client: ClientAddress, now: Moment) -> Self {
         Self {
             request,
+            fault: None,
             client,
             now,
         }
+    }
+
+    /// With what was wrong on the wire before the parser repaired it.
+    pub(crate) fn written(self, fault: Option<Malformation>) -> Self {
+        Self { fault, ..self }
     }
 
     fn view(&self) -> RequestView<'a> {
@@ -120,6 +127,7 @@ pub(crate) fn admit(
     arrival: &Arrival<'_>,
     progress: &mut Progress,
 ) -> Result<Admitted, Rejection> {
+    check_wire(arrival.fault)?;
     let clean = snapshot.hygiene.examine(&arrival.view())?;
     let route = progress.reached(find_route(snapshot, arrival, &clean.target)?);
     check_address(&route.addresses, arrival.client.ip)?;
@@ -144,6 +152,10 @@ pub(crate) fn admit(
         target,
         permit,
     })
+}
+
+fn check_wire(fault: Option<Malformation>) -> Result<(), Rejection> {
+    fault.map_or(Ok(()), |fault| Err(Rejection::Malformed(fault)))
 }
 
 fn find_route<'a>(

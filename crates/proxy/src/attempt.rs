@@ -25,6 +25,11 @@ use crate::{
 /// An upstream at its cap is expected to have room again as soon as one of its requests ends.
 const OVERLOAD_RETRY: Duration = Duration::from_secs(1);
 
+/// What an upstream may send ahead of a body: one head of that many bytes, after a few interim ones (RFC 9110
+/// section 15.2). An upstream is not trusted either.
+const LARGEST_HEAD: usize = 64 * 1024;
+const MOST_HEADS: u32 = 16;
+
 /// The endpoint in use, and the leave to use it.
 pub(crate) struct Attempt {
     pub(crate) target: Arc<Target>,
@@ -53,12 +58,9 @@ pub(crate) fn enter_breaker(
 /// Chooses where to connect. Runs on each attempt; the first has its permit from admission.
 pub(crate) fn begin(gateway: &Gateway, exchange: &mut Exchange) -> pingora::Result<Box<HttpPeer>> {
     let now = gateway.now();
+    let remaining = exchange.remaining(now);
     let admitted = exchange.admitted.as_mut().ok_or_else(not_admitted)?;
     let upstream = Arc::clone(&admitted.route().upstream);
-    let remaining = admitted
-        .route()
-        .timeout
-        .saturating_sub(now.since_start.saturating_sub(exchange.began.since_start));
     exchange.attempts += 1;
     let permit = if exchange.attempts == 1 {
         admitted.take_permit()
@@ -74,6 +76,7 @@ pub(crate) fn begin(gateway: &Gateway, exchange: &mut Exchange) -> pingora::Resu
         .choose(failed.as_ref())
         .ok_or_else(|| exchange.give_up(Rejection::UpstreamUnreachable))?;
     let peer = target.peer(remaining);
+    exchange.heads = 0;
     exchange.asked_at.get_or_insert(now);
     exchange.attempt = Some(Attempt {
         permit,
@@ -99,20 +102,33 @@ pub(crate) fn not_connected(
     error
 }
 
+/// # Errors
+/// Where the head is none that a client should see: an upgrade nobody asked for, or one that never ends.
 pub(crate) fn head_arrived(
     gateway: &Gateway,
     exchange: &mut Exchange,
     session: &Session,
     head: &ResponseHeader,
-) {
+) -> pingora::Result<()> {
+    exchange.heads += 1;
+    let size: usize = head
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    let is_upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    if is_upgrade || size > LARGEST_HEAD || exchange.heads > MOST_HEADS {
+        return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
+    }
     if head.status.is_informational() {
-        return;
+        return Ok(());
     }
     if says_it_failed(head.status) {
         fail(gateway, exchange);
     } else if has_no_body(&session.req_header().method, head) {
         succeed(gateway, exchange, gateway.now());
     }
+    Ok(())
 }
 
 /// # Errors
@@ -127,12 +143,7 @@ pub(crate) fn body_arrived(
         succeed(gateway, exchange, now);
         return Ok(());
     }
-    let allowed = exchange
-        .admitted
-        .as_ref()
-        .map(|admitted| admitted.route().timeout)
-        .unwrap_or_default();
-    if now.since_start.saturating_sub(exchange.began.since_start) > allowed {
+    if exchange.remaining(now).is_zero() {
         return Err(Error::new_up(ErrorType::ReadTimedout));
     }
     Ok(())

@@ -22,10 +22,12 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     Stream, TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
 };
+use portcullis_policy::{rejection::Malformation, wire::HeadWatch};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep},
@@ -48,6 +50,8 @@ pub(crate) struct Connection {
     state: AtomicU64,
     /// The client closed its side, or ran into a deadline: what follows is no malformed request.
     ended: AtomicBool,
+    /// What was wrong with the head of the current request as it was written.
+    fault: Mutex<Option<Malformation>>,
 }
 
 impl Connection {
@@ -56,6 +60,7 @@ impl Connection {
             peer,
             state: AtomicU64::new(IDLE),
             ended: AtomicBool::new(false),
+            fault: Mutex::new(None),
         }
     }
 
@@ -64,8 +69,10 @@ impl Connection {
         CURRENT.scope(Arc::clone(self), serve).await
     }
 
-    pub(crate) fn request_began(&self) {
+    /// The header is complete. What was wrong with it on the wire, if anything, is given out once.
+    pub(crate) fn request_began(&self) -> Option<Malformation> {
         self.enter(EXCHANGE);
+        self.fault.lock().take()
     }
 
     pub(crate) fn request_ended(&self) {
@@ -113,6 +120,7 @@ pub(crate) struct GuardedStream {
     deadline: Option<Pin<Box<Sleep>>>,
     /// The state the deadline was set for.
     set_for: u64,
+    head: HeadWatch,
 }
 
 impl GuardedStream {
@@ -123,14 +131,24 @@ impl GuardedStream {
             patience,
             deadline: None,
             set_for: u64::MAX,
+            head: HeadWatch::default(),
         }
     }
 
-    fn note_read(&self, bytes: usize) {
-        match (bytes, self.connection.phase()) {
-            (0, _) => self.connection.ended.store(true, Relaxed),
-            (_, IDLE) => self.connection.enter(HEADER),
-            _ => {}
+    fn note_read(&mut self, piece: &[u8]) {
+        match (piece, self.connection.phase()) {
+            ([], _) => self.connection.ended.store(true, Relaxed),
+            (_, EXCHANGE) => {}
+            (_, phase) => {
+                if phase == IDLE {
+                    self.connection.enter(HEADER);
+                    self.head = HeadWatch::default();
+                }
+                self.head.feed(piece);
+                if let Some(fault) = self.head.fault() {
+                    self.connection.fault.lock().get_or_insert(fault);
+                }
+            }
         }
     }
 
@@ -184,7 +202,7 @@ impl AsyncRead for GuardedStream {
         let before = buf.filled().len();
         match Pin::new(&mut this.accepted).poll_read(cx, buf) {
             Poll::Ready(result) => {
-                this.note_read(buf.filled().len() - before);
+                this.note_read(buf.filled().get(before..).unwrap_or_default());
                 Poll::Ready(result)
             }
             Poll::Pending => this.poll_deadline(cx),

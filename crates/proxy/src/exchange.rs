@@ -6,11 +6,16 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use http::HeaderValue;
 use pingora::{Error, ErrorType, proxy::Session};
-use portcullis_policy::{client_address::ClientAddress, clock::Moment, rejection::Rejection};
+use portcullis_policy::{
+    client_address::ClientAddress,
+    clock::Moment,
+    rejection::{Malformation, Rejection},
+};
 use portcullis_tokens::Principal;
 
 use crate::{
@@ -32,10 +37,14 @@ pub(crate) struct Exchange {
     pub(crate) began: Moment,
     pub(crate) id: HeaderValue,
     pub(crate) client: ClientAddress,
+    /// What was wrong with the head on the wire, before Pingora repaired it.
+    pub(crate) fault: Option<Malformation>,
     pub(crate) progress: Progress,
     /// Set once, by admission.
     pub(crate) admitted: Option<Admitted>,
     pub(crate) attempts: u32,
+    /// Heads of answers, interim ones included, in the current attempt.
+    pub(crate) heads: u32,
     /// Replaced on each attempt.
     pub(crate) attempt: Option<Attempt>,
     /// When the upstream was first asked, and when it had answered: what lies between is not our time.
@@ -78,9 +87,11 @@ impl Exchange {
                 ip: nowhere,
                 via_trusted_proxy: false,
             },
+            fault: None,
             progress: Progress::default(),
             admitted: None,
             attempts: 0,
+            heads: 0,
             attempt: None,
             asked_at: None,
             answered_at: None,
@@ -93,9 +104,10 @@ impl Exchange {
 
     /// Takes from the request what every later phase relies on: whose it is, and by which name.
     pub(crate) fn arrive(&mut self, session: &mut Session) {
-        if let Some(connection) = &self.connection {
-            connection.request_began();
-        }
+        self.fault = self
+            .connection
+            .as_ref()
+            .and_then(|connection| connection.request_began());
         let idle = self.snapshot.server.limits.idle_timeout;
         session.set_read_timeout(Some(idle));
         session.set_write_timeout(Some(idle));
@@ -109,6 +121,15 @@ impl Exchange {
         if self.client.via_trusted_proxy {
             self.id = ids::inbound(headers).unwrap_or_else(|| self.id.clone());
         }
+    }
+
+    /// What is left of the time that the route allows for the whole request.
+    pub(crate) fn remaining(&self, now: Moment) -> Duration {
+        let allowed = self
+            .admitted
+            .as_ref()
+            .map_or(Duration::ZERO, |admitted| admitted.route().timeout);
+        allowed.saturating_sub(now.since_start.saturating_sub(self.began.since_start))
     }
 
     /// The error that ends the request with `rejection`, from a phase that cannot answer by itself.

@@ -109,7 +109,8 @@ fn add_identity(admitted: &Admitted, request: &mut RequestHeader) -> pingora::Re
     Ok(())
 }
 
-/// Where the request came from. What an untrusted client says of it is overwritten; a trusted proxy's chain goes on.
+/// Where the request came from, as we found it: what a client says of it is overwritten. Only the protocol is taken from
+/// a trusted proxy, which alone can know it.
 fn add_origin(
     exchange: &Exchange,
     admitted: &Admitted,
@@ -140,8 +141,12 @@ fn address_value(exchange: &Exchange) -> pingora::Result<HeaderValue> {
         .map_err(|_unwritable| Error::new(ErrorType::InternalError))
 }
 
-/// Counts a request body as it streams; one that declared its length was looked at by admission.
-pub(crate) fn count_body(exchange: &mut Exchange, chunk: Option<&Bytes>) -> pingora::Result<()> {
+/// Counts a request body as it streams, in bytes and in time: Pingora bounds each read of it, not their sum.
+pub(crate) fn count_body(
+    gateway: &Gateway,
+    exchange: &mut Exchange,
+    chunk: Option<&Bytes>,
+) -> pingora::Result<()> {
     let Some(chunk) = chunk else { return Ok(()) };
     exchange.body_received = exchange.body_received.saturating_add(chunk.len() as u64);
     let limit = exchange
@@ -149,10 +154,12 @@ pub(crate) fn count_body(exchange: &mut Exchange, chunk: Option<&Bytes>) -> ping
         .as_ref()
         .map_or(0, |admitted| admitted.route().body_limit);
     if exchange.body_received > limit {
-        Err(exchange.give_up(Rejection::BodyTooLarge))
-    } else {
-        Ok(())
+        return Err(exchange.give_up(Rejection::BodyTooLarge));
     }
+    if exchange.remaining(gateway.now()).is_zero() {
+        return Err(exchange.give_up(Rejection::RequestTimeout));
+    }
+    Ok(())
 }
 
 /// The upstream's head on its way to the client: what the upstream set stays, ours is added.

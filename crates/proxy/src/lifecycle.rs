@@ -51,7 +51,8 @@ impl ProxyHttp for Lifecycle {
         session: &mut Session,
         exchange: &mut Exchange,
     ) -> pingora::Result<bool> {
-        let arrival = Arrival::new(session.req_header(), exchange.client, exchange.began);
+        let arrival = Arrival::new(session.req_header(), exchange.client, exchange.began)
+            .written(exchange.fault);
         match admission::admit(
             &self.0,
             &exchange.snapshot,
@@ -101,7 +102,7 @@ impl ProxyHttp for Lifecycle {
         _end: bool,
         exchange: &mut Exchange,
     ) -> pingora::Result<()> {
-        forward::count_body(exchange, chunk.as_ref())
+        forward::count_body(&self.0, exchange, chunk.as_ref())
     }
 
     async fn upstream_response_filter(
@@ -110,8 +111,7 @@ impl ProxyHttp for Lifecycle {
         head: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> pingora::Result<()> {
-        attempt::head_arrived(&self.0, exchange, session, head);
-        Ok(())
+        attempt::head_arrived(&self.0, exchange, session, head)
     }
 
     async fn response_filter(

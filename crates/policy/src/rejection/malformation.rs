@@ -23,6 +23,8 @@ pub enum Malformation {
     Host,
     HostDisagrees,
     Version,
+    /// A line that does not end in carriage return and line feed.
+    LineEnd,
     ContentLength,
     TransferEncoding,
     /// Both, or more than one, of the fields that say how long the body is.
@@ -57,6 +59,9 @@ impl Malformation {
             Self::Host => "The request needs exactly one valid Host header.",
             Self::HostDisagrees => "The request target and the Host header name different hosts.",
             Self::Version => "This version of HTTP is not spoken here.",
+            Self::LineEnd => {
+                "Every line of the request header must end in carriage return and line feed."
+            }
             Self::ContentLength => "Content-Length must be one plain decimal number.",
             Self::TransferEncoding => {
                 "The only transfer coding taken is a single chunked, in HTTP/1.1."
@@ -76,6 +81,7 @@ impl Malformation {
     pub(super) fn breaks_framing(self) -> bool {
         match self {
             Self::Version
+            | Self::LineEnd
             | Self::ContentLength
             | Self::TransferEncoding
             | Self::Framing
