@@ -6,6 +6,9 @@ use crate::findings::{assert_none, files};
 
 const LONGEST_FILE: usize = 500;
 
+/// Tests are looked up one by one rather than read through.
+const LONGEST_TESTS: usize = 700;
+
 /// Put together from halves, so that this file does not find itself.
 const LEFT_FOR_LATER: [&str; 5] = [
     concat!("TO", "DO"),
@@ -42,14 +45,11 @@ fn every_source_file_opens_with_what_it_is_for() {
 fn no_file_of_a_room_is_longer_than_a_reader_can_hold() {
     let findings: Vec<_> = rust_files()
         .filter(|file| file.path.starts_with("crates/"))
-        .map(|file| (file.text.lines().count(), file.path))
-        .filter(|(lines, _)| *lines > LONGEST_FILE)
-        .map(|(lines, path)| format!("{path}: {lines} lines"))
+        .map(|file| (file.text.lines().count(), longest(&file), file.path))
+        .filter(|(lines, longest, _)| lines > longest)
+        .map(|(lines, longest, path)| format!("{path}: {lines} lines of {longest}"))
         .collect();
-    assert_none(
-        &format!("a file has at most {LONGEST_FILE} lines"),
-        &findings,
-    );
+    assert_none("a file that is too long wants to be two", &findings);
 }
 
 #[test]
@@ -95,6 +95,11 @@ fn every_package_takes_the_lints_of_the_workspace() {
         .map(|file| file.path)
         .collect();
     assert_none("every package says `[lints] workspace = true`", &findings);
+}
+
+fn longest(file: &SourceFile) -> usize {
+    let is_test = file.file_name() == "tests.rs" || file.path.contains("/tests/");
+    if is_test { LONGEST_TESTS } else { LONGEST_FILE }
 }
 
 fn rust_files() -> impl Iterator<Item = SourceFile> {
