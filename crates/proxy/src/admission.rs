@@ -286,9 +286,8 @@ fn forwarded_target(
 ) -> Result<Option<Uri>, Rejection> {
     let path = forwarding::rewrite(&route.rewrite, &target.path);
     // An absolute-form target holds a host as well, which an upstream might route on.
-    let came_so = matches!(path, Cow::Borrowed(_))
-        && target.is_as_received()
-        && request.raw_path().starts_with(b"/");
+    let came_so =
+        *path == *target.path && target.is_as_received() && request.raw_path().starts_with(b"/");
     if came_so {
         return Ok(None);
     }
