@@ -186,8 +186,19 @@ fn check_raw_target(raw: &[u8]) -> Result<(), Malformation> {
     {
         Some(b'#') => Err(Malformation::Fragment),
         Some(_) => Err(Malformation::TargetEncoding),
-        None => Ok(()),
+        None if raw.is_empty() || is_path_or_web_address(raw) => Ok(()),
+        None => Err(Malformation::Target),
     }
+}
+
+/// Origin-form, or absolute-form of a scheme that is ours (RFC 9112 section 3.2). Of anything else a parser keeps what it
+/// takes for the path.
+fn is_path_or_web_address(raw: &[u8]) -> bool {
+    let has_scheme = |scheme: &[u8]| {
+        raw.get(..scheme.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    raw.starts_with(b"/") || has_scheme(b"http://") || has_scheme(b"https://")
 }
 
 #[cfg(test)]

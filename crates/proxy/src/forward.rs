@@ -176,8 +176,18 @@ pub(crate) fn prepare_response(
             head.remove_header(name);
         }
     }
+    collapse_length(head)?;
     let standing = exchange.admitted.as_ref().and_then(Admitted::standing);
     add_own_headers(gateway, exchange, standing, head)
+}
+
+/// Pingora refuses two lengths that differ and takes the same one twice (RFC 9112 section 6.3); a client is told it once.
+fn collapse_length(head: &mut ResponseHeader) -> pingora::Result<()> {
+    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
+    match (lengths.next().cloned(), lengths.next()) {
+        (Some(first), Some(_)) => head.insert_header(header::CONTENT_LENGTH, first),
+        (Some(_) | None, _) => Ok(()),
+    }
 }
 
 /// What every answer carries, the gateway's own and the upstreams' alike.

@@ -254,6 +254,13 @@ fn targets_that_are_no_path_are_refused() {
         ..head()
     }
     .refused(Malformation::TargetEncoding);
+    for raw_target in [&b"ftp://a.test/x"[..], b"a.test:80", b"x", b"http:/x", b"*"] {
+        Head {
+            raw_target: Some(raw_target),
+            ..head()
+        }
+        .refused(Malformation::Target);
+    }
 }
 
 #[test]
