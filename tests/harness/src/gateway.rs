@@ -232,7 +232,12 @@ impl Gateway {
     }
 
     /// SIGTERM, and an end with exit code 0.
-    pub fn stop(mut self) -> anyhow::Result<()> {
+    pub fn stop(self) -> anyhow::Result<()> {
+        self.stop_and_keep().map(drop)
+    }
+
+    /// As [`Gateway::stop`], with the directory kept for another start.
+    pub fn stop_and_keep(mut self) -> anyhow::Result<House> {
         self.signal(Signal::TERM)?;
         let status = self.wait_for_end(PATIENCE)?;
         ensure!(
@@ -240,6 +245,6 @@ impl Gateway {
             "the gateway ended with {status}: {}",
             self.stderr()
         );
-        Ok(())
+        Ok(self.house)
     }
 }

@@ -268,6 +268,9 @@ fn receive(wire: &mut Wire, connection: usize, shared: &Shared) -> Option<Reacti
     };
     let react = Arc::clone(&*locked(&shared.react));
     let reaction = react(&head);
+    if !reaction.before_the_body && head.field("expect") == Some("100-continue") {
+        wire.send(b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
     let framing = if reaction.before_the_body {
         Body::Exactly(0)
     } else {

@@ -1,0 +1,49 @@
+//! The whole gateway: the real binary, met at its sockets and at its command line, a file a behaviour.
+//!
+//! One test binary for all of it, because linking costs more than running. Each test has its own gateway, directory and
+//! ports (see `stage`), so that they can run side by side; nothing sleeps, what takes time is waited for with a deadline.
+
+#[cfg(test)]
+mod budgets;
+#[cfg(test)]
+mod circuit_breaking;
+#[cfg(test)]
+mod command_line;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod hostile_bearer;
+#[cfg(test)]
+mod hostile_claims;
+#[cfg(test)]
+mod hostile_framing;
+#[cfg(test)]
+mod hostile_sign_in;
+#[cfg(test)]
+mod hostile_targets;
+#[cfg(test)]
+mod hostile_tokens;
+#[cfg(test)]
+mod journey;
+#[cfg(test)]
+mod postgres;
+#[cfg(test)]
+mod registration;
+#[cfg(test)]
+mod shutdown;
+#[cfg(test)]
+mod sick_upstreams;
+#[cfg(test)]
+mod sign_in_floods;
+#[cfg(test)]
+mod sign_in_stage;
+#[cfg(test)]
+mod slow_clients;
+#[cfg(test)]
+mod stage;
+#[cfg(test)]
+mod token_stage;
+#[cfg(test)]
+mod traces;
