@@ -1,11 +1,16 @@
 //! What only the bytes on the wire show: parsers repair a head before anybody can ask how it was written.
 //!
 //! A lone line feed is taken for a line end, a fragment is cut off, a raw space is escaped; and where two parsers on
-//! the way repair differently, two different requests come of one. [`HeadWatch`] reads along and says so.
+//! the way repair differently, two different requests come of one. [`HeadWatch`] reads along and says so;
+//! [`ChunkWatch`] does the same for chunked bodies.
+
+mod chunks;
 
 use memchr::memchr;
 
 use crate::rejection::Malformation;
+
+pub use chunks::ChunkWatch;
 
 /// Reads the head of one request in whatever pieces it arrives. What follows the head is not looked at.
 #[derive(Debug, Default)]
@@ -28,8 +33,8 @@ enum Part {
 }
 
 impl HeadWatch {
-    /// Only the first fault is kept: it is where readers would begin to differ.
-    pub fn feed(&mut self, mut piece: &[u8]) {
+    /// Returns what follows the head. Only the first fault is kept: it is where readers would begin to differ.
+    pub fn feed<'p>(&mut self, mut piece: &'p [u8]) -> &'p [u8] {
         while self.part != Part::Over && !piece.is_empty() {
             let end = memchr(b'\n', piece);
             let line = piece.get(..end.unwrap_or(piece.len())).unwrap_or_default();
@@ -43,6 +48,7 @@ impl HeadWatch {
             }
             piece = piece.get(line.len() + 1..).unwrap_or_default();
         }
+        piece
     }
 
     pub fn fault(&self) -> Option<Malformation> {

@@ -27,7 +27,10 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     Stream, TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
 };
-use portcullis_policy::{rejection::Malformation, wire::HeadWatch};
+use portcullis_policy::{
+    rejection::Malformation,
+    wire::{ChunkWatch, HeadWatch},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep},
@@ -50,8 +53,11 @@ pub(crate) struct Connection {
     state: AtomicU64,
     /// The client closed its side, or ran into a deadline: what follows is no malformed request.
     ended: AtomicBool,
-    /// What was wrong with the head of the current request as it was written.
+    /// What was wrong with the current request as it was written, once it is known.
     fault: Mutex<Option<Malformation>>,
+    /// What came with the head would be a broken body if the body were chunked.
+    broken_if_chunked: AtomicBool,
+    is_chunked: AtomicBool,
 }
 
 impl Connection {
@@ -61,6 +67,8 @@ impl Connection {
             state: AtomicU64::new(IDLE),
             ended: AtomicBool::new(false),
             fault: Mutex::new(None),
+            broken_if_chunked: AtomicBool::new(false),
+            is_chunked: AtomicBool::new(false),
         }
     }
 
@@ -69,9 +77,16 @@ impl Connection {
         CURRENT.scope(Arc::clone(self), serve).await
     }
 
-    /// The header is complete. What was wrong with it on the wire, if anything, is given out once.
-    pub(crate) fn request_began(&self) -> Option<Malformation> {
+    /// The header is complete. What was wrong on the wire so far, if anything, is given out once.
+    pub(crate) fn request_began(&self, is_chunked: bool) -> Option<Malformation> {
         self.enter(EXCHANGE);
+        self.is_chunked.store(is_chunked, Relaxed);
+        let broken = is_chunked && self.broken_if_chunked.load(Relaxed);
+        self.take_fault().or(broken.then_some(Malformation::Chunk))
+    }
+
+    /// What has turned out to be wrong since.
+    pub(crate) fn take_fault(&self) -> Option<Malformation> {
         self.fault.lock().take()
     }
 
@@ -121,6 +136,7 @@ pub(crate) struct GuardedStream {
     /// The state the deadline was set for.
     set_for: u64,
     head: HeadWatch,
+    body: ChunkWatch,
 }
 
 impl GuardedStream {
@@ -132,24 +148,46 @@ impl GuardedStream {
             deadline: None,
             set_for: u64::MAX,
             head: HeadWatch::default(),
+            body: ChunkWatch::default(),
         }
     }
 
-    fn note_read(&mut self, piece: &[u8]) {
+    /// # Errors
+    /// Where the body can no longer be told from what follows it. Pingora would repair it and read on.
+    fn note_read(&mut self, piece: &[u8]) -> io::Result<()> {
         match (piece, self.connection.phase()) {
             ([], _) => self.connection.ended.store(true, Relaxed),
-            (_, EXCHANGE) => {}
-            (_, phase) => {
-                if phase == IDLE {
-                    self.connection.enter(HEADER);
-                    self.head = HeadWatch::default();
-                }
-                self.head.feed(piece);
-                if let Some(fault) = self.head.fault() {
-                    self.connection.fault.lock().get_or_insert(fault);
-                }
+            (_, EXCHANGE) if self.connection.is_chunked.load(Relaxed) => {
+                return self.note_body(piece);
             }
+            (_, EXCHANGE) => {}
+            (_, phase) => self.note_head(piece, phase),
         }
+        Ok(())
+    }
+
+    fn note_head(&mut self, piece: &[u8], phase: u64) {
+        if phase == IDLE {
+            self.connection.enter(HEADER);
+            self.head = HeadWatch::default();
+            self.body = ChunkWatch::default();
+        }
+        // Whether the body is chunked is not known before Pingora has read the head.
+        self.body.feed(self.head.feed(piece));
+        let broken = self.body.is_broken();
+        self.connection.broken_if_chunked.store(broken, Relaxed);
+        if let Some(fault) = self.head.fault() {
+            self.connection.fault.lock().get_or_insert(fault);
+        }
+    }
+
+    fn note_body(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.body.feed(piece);
+        if !self.body.is_broken() {
+            return Ok(());
+        }
+        *self.connection.fault.lock() = Some(Malformation::Chunk);
+        Err(io::Error::new(io::ErrorKind::InvalidData, "a broken chunk"))
     }
 
     /// The accepted stream has nothing yet: waits on, or ends the connection once its deadline has passed.
@@ -202,8 +240,8 @@ impl AsyncRead for GuardedStream {
         let before = buf.filled().len();
         match Pin::new(&mut this.accepted).poll_read(cx, buf) {
             Poll::Ready(result) => {
-                this.note_read(buf.filled().get(before..).unwrap_or_default());
-                Poll::Ready(result)
+                let noted = this.note_read(buf.filled().get(before..).unwrap_or_default());
+                Poll::Ready(result.and(noted))
             }
             Poll::Pending => this.poll_deadline(cx),
         }

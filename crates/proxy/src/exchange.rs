@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderValue;
+use http::{HeaderValue, header};
 use pingora::{Error, ErrorType, proxy::Session};
 use portcullis_policy::{
     client_address::ClientAddress,
@@ -104,10 +104,14 @@ impl Exchange {
 
     /// Takes from the request what every later phase relies on: whose it is, and by which name.
     pub(crate) fn arrive(&mut self, session: &mut Session) {
+        let is_chunked = session
+            .req_header()
+            .headers
+            .contains_key(header::TRANSFER_ENCODING);
         self.fault = self
             .connection
             .as_ref()
-            .and_then(|connection| connection.request_began());
+            .and_then(|connection| connection.request_began(is_chunked));
         let idle = self.snapshot.server.limits.idle_timeout;
         session.set_read_timeout(Some(idle));
         session.set_write_timeout(Some(idle));
@@ -140,6 +144,12 @@ impl Exchange {
         );
         self.rejection = Some(rejection);
         error
+    }
+
+    /// What was wrong with a body that was being read, where that is what ended the request.
+    pub(crate) fn fault_in_body(&self) -> Option<Rejection> {
+        let fault = self.connection.as_ref()?.take_fault()?;
+        Some(Rejection::Malformed(fault))
     }
 
     /// The next bytes on this connection begin another request.

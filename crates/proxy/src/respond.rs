@@ -48,7 +48,11 @@ pub(crate) async fn fail(
 ) -> FailToProxy {
     // The connection is in an unknown state: a body half read, an upstream half written.
     session.set_keepalive(None);
-    let rejection = exchange.rejection.take().or_else(|| reason_of(error));
+    let rejection = exchange
+        .rejection
+        .take()
+        .or_else(|| exchange.fault_in_body())
+        .or_else(|| reason_of(error));
     let error_code = match rejection {
         Some(rejection) if session.response_written().is_none() => {
             let status = rejection.status().as_u16();

@@ -25,6 +25,8 @@ pub enum Malformation {
     Version,
     /// A line that does not end in carriage return and line feed.
     LineEnd,
+    /// A chunk whose size or end can be read in more than one way.
+    Chunk,
     ContentLength,
     TransferEncoding,
     /// Both, or more than one, of the fields that say how long the body is.
@@ -62,6 +64,7 @@ impl Malformation {
             Self::LineEnd => {
                 "Every line of the request header must end in carriage return and line feed."
             }
+            Self::Chunk => "The chunks of the body are not framed as HTTP/1.1 frames them.",
             Self::ContentLength => "Content-Length must be one plain decimal number.",
             Self::TransferEncoding => {
                 "The only transfer coding taken is a single chunked, in HTTP/1.1."
@@ -82,6 +85,7 @@ impl Malformation {
         match self {
             Self::Version
             | Self::LineEnd
+            | Self::Chunk
             | Self::ContentLength
             | Self::TransferEncoding
             | Self::Framing
