@@ -1,5 +1,10 @@
 //! Requests whose length, lines or header fields could be read in more than one way.
 
+use portcullis_harness::{
+    client::Socket,
+    wait::{self, PATIENCE},
+};
+
 use crate::{
     hostile::{CLOSED, Case, check, clean, passed, refused},
     stage::{Stage, corp_claims, corp_token},
@@ -108,6 +113,19 @@ fn chunks() -> Vec<Case> {
             "10000000000000003\r\nabc\r\n0\r\n\r\n",
         ),
         bad("a negative size", "-1\r\nabc\r\n0\r\n\r\n"),
+        bad("no size", "\r\nabc\r\n0\r\n\r\n"),
+        bad(
+            "an extension that ends in LF",
+            "3;a\nbc\r\nabc\r\n0\r\n\r\n",
+        ),
+        bad("a trailer that ends in LF", "3\r\nabc\r\n0\r\nX: 1\n\r\n"),
+        refused(
+            "an extension of 20 kB",
+            with(&format!("5;{}\r\nhello\r\n0\r\n\r\n", "x".repeat(20_000))),
+            &[400, 413, CLOSED],
+        )
+        .after_the_head()
+        .and_closes(),
         bad("a word for a size", "three\r\nabc\r\n0\r\n\r\n"),
         bad("a size line that ends in LF", "3\nabc\r\n0\r\n\r\n"),
         bad("data without a line end", "3\r\nabcd\r\n0\r\n\r\n"),
@@ -124,11 +142,12 @@ fn chunks() -> Vec<Case> {
 fn lines() -> Vec<Case> {
     vec![
         clean("a folded field", get("X-A: one\r\n two"), &[400, 200]),
-        clean(
+        refused(
             "LF line ends",
             "GET /open/x HTTP/1.1\nHost: a.test\n\n",
-            &[400, 200],
-        ),
+            BAD,
+        )
+        .and_closes(),
         refused("CR in a value", get("X-A: one\rtwo"), BAD).and_closes(),
         refused("NUL in a value", get("X-A: one\0two"), BAD).and_closes(),
         refused(
@@ -222,6 +241,37 @@ fn a_broken_chunk_never_completes_a_request() {
     check(&Stage::build(), chunks());
 }
 
+/// The head and a good chunk have long gone to the upstream when the fault arrives.
+#[test]
+fn a_chunk_that_breaks_later_never_completes_a_request_either() {
+    let stage = Stage::build();
+    for broken in [
+        "3;a\nbc\r\nabc\r\n0\r\n\r\n",
+        "\r\n",
+        "3\nabc\r\n0\r\n\r\n",
+        "0\r\n\n",
+    ] {
+        let before = stage.upstream.connections();
+        let mut socket = Socket::connect(stage.gateway.address()).unwrap();
+        socket.send(post("Transfer-Encoding: chunked", "5\r\nhello\r\n"));
+        let began = || (stage.upstream.connections() > before).then_some(());
+        wait::until("the head at the upstream", PATIENCE, began).unwrap();
+        socket.send(broken);
+        match socket.response() {
+            Ok(answer) => assert_eq!(answer.code(), "malformed-request", "{broken:?}"),
+            Err(ending) => assert!(ending.is_close(), "{broken:?}: {ending}"),
+        }
+        assert!(socket.closes_within(PATIENCE), "{broken:?}");
+        let broke_off = || (!stage.upstream.take_broken_off().is_empty()).then_some(());
+        wait::until("the end of the request upstream", PATIENCE, broke_off).unwrap();
+        assert_eq!(
+            stage.upstream.count(),
+            0,
+            "{broken:?} became a whole request"
+        );
+    }
+}
+
 #[test]
 fn lines_that_are_no_header_lines_are_refused_or_cleaned() {
     check(&Stage::build(), lines());
@@ -309,7 +359,7 @@ fn trailers_never_become_header_fields() {
     let stage = Stage::build();
     let body = "5\r\nhello\r\n0\r\nContent-Length: 99\r\nAuthorization: Bearer x\r\nX-User-Id: root\r\n\r\n";
     let request = post("Transfer-Encoding: chunked\r\nTrailer: Authorization", body);
-    let mut socket = portcullis_harness::client::Socket::connect(stage.gateway.address()).unwrap();
+    let mut socket = Socket::connect(stage.gateway.address()).unwrap();
     socket.send(request);
     let answer = socket.response().unwrap();
     assert!([200, 400].contains(&answer.status), "{answer:?}");
