@@ -23,7 +23,7 @@ check: build ## every mistake in CONFIG, with file, line and column
 
 test: ## the whole suite, a real PostgreSQL and Redis included
 	@scripts/tools build test
-	cargo test --workspace --locked $(ARGS)
+	cargo test --workspace --locked --no-fail-fast $(ARGS)
 
 lint: ## formatting, clippy without a warning, licences and the arrows between the rooms
 	@scripts/tools build lint

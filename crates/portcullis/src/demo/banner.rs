@@ -58,7 +58,8 @@ mod tests {
             hospital: "127.0.0.1:19003".parse().unwrap(),
         };
         let text = banner(&places);
-        for line in text.lines().filter(|line| line.contains("curl")) {
+        let commands = text.lines().filter(|line| !line.starts_with('#'));
+        for line in commands.filter(|line| line.contains("curl")) {
             assert!(line.contains("http://127.0.0.1:1"), "{line}");
         }
         assert!(text.contains("http://127.0.0.1:19003/fail?for=30s"));
