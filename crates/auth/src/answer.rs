@@ -19,7 +19,11 @@ use portcullis_policy::{
 use portcullis_store::StoreError;
 use serde::Serialize;
 
-use crate::{password::HashingError, random::NoRandomness, request::Call};
+use crate::{
+    password::HashingError,
+    random::NoRandomness,
+    request::{Call, gathered},
+};
 
 /// When to come again after the hashing queue was full: it drains within two seconds.
 const HASHING_RETRY: Duration = Duration::from_secs(2);
@@ -116,7 +120,10 @@ pub(crate) fn json(status: StatusCode, body: impl Serialize) -> Response {
 /// Around every endpoint: turns refusals into problems, and keeps what is not declared cacheable out of caches.
 pub(crate) async fn finish(request: Request, next: Next) -> Response {
     let call = Call::of(request.headers());
-    let mut response = next.run(request).await;
+    let mut response = match gathered(request).await {
+        Ok(request) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    };
     if let Some(refusal) = refusal_of(&mut response) {
         log(&refusal, &call);
         response = problem(&refusal.rejection, &call);

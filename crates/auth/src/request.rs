@@ -54,6 +54,14 @@ impl<S: Sync> FromRequestParts<S> for Call {
     }
 }
 
+/// The same request with its body taken off the connection, for what is refused without a look at it as well: a body
+/// that nobody reads makes the server close, and the next sign-in that the gateway sends there would be lost.
+pub(crate) async fn gathered(request: Request<Body>) -> Result<Request<Body>, Refusal> {
+    let (head, body) = request.into_parts();
+    let bytes = read(&head.headers, body).await?;
+    Ok(Request::from_parts(head, Body::from(bytes.to_vec())))
+}
+
 /// Reads a JSON object of type `T`, which must refuse unknown fields.
 pub(crate) async fn json<T: DeserializeOwned>(request: Request<Body>) -> Result<T, Refusal> {
     let (head, body) = request.into_parts();

@@ -1,6 +1,12 @@
 //! Sign-in bodies that are not what a sign-in is: refused with a clear 4xx, and never hashed.
 
-use std::convert::Infallible;
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use axum::{
     body::{Body, Bytes},
@@ -304,4 +310,26 @@ async fn metacharacters_are_inert_and_never_come_back() {
         }
     }
     house.token("saad", "1234", "hotel").await;
+}
+
+/// What is left unread makes the server close, and loses whatever the gateway sends there next.
+#[tokio::test]
+async fn a_refusal_leaves_no_body_unread() {
+    let house = House::open().await.with_demo_users().await;
+    let refused = [
+        (Method::POST, "/v1/nothing", 404),
+        (Method::PUT, LOGIN, 405),
+        (Method::POST, "/v1/auth/register", 401),
+    ];
+    for (method, path, status) in refused {
+        let read = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&read);
+        let body = futures_util::stream::once(async move {
+            seen.store(true, Ordering::Relaxed);
+            Ok::<_, Infallible>(http_body::Frame::data(Bytes::from_static(b"{}")))
+        });
+        let request = request(method, path, None, Body::new(StreamBody::new(body)));
+        assert_eq!(house.send(request).await.status, status, "{path}");
+        assert!(read.load(Ordering::Relaxed), "{path} left its body unread");
+    }
 }
