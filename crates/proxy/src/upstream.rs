@@ -154,7 +154,7 @@ impl Upstream {
         let first = pick(&targets, turn)?;
         let chosen = match self.balance {
             Balance::RoundRobin => first,
-            Balance::LeastRequests => less_busy(first, pick(&targets, scatter(turn))?),
+            Balance::LeastRequests => less_busy(first, pick_other(&targets, turn)?),
         };
         let is_failed =
             |target: &Arc<Target>| failed.is_some_and(|failed| failed.address == target.address);
@@ -174,6 +174,12 @@ fn pick(targets: &[Arc<Target>], turn: u64) -> Option<&Arc<Target>> {
         .ok()
         .filter(|count| *count > 0)?;
     targets.get(usize::try_from(turn % count).ok()?)
+}
+
+/// Any but the one that [`pick`] gives, where there is more than one: two of two are all there are.
+fn pick_other(targets: &[Arc<Target>], turn: u64) -> Option<&Arc<Target>> {
+    let others = u64::try_from(targets.len()).ok()?.saturating_sub(1).max(1);
+    pick(targets, turn.wrapping_add(1 + scatter(turn) % others))
 }
 
 /// The less busy of two keeps the load as even as comparing all would, for the price of two reads.
