@@ -4,6 +4,8 @@
 //! ports (see `stage`), so that they can run side by side; nothing sleeps, what takes time is waited for with a deadline.
 
 #[cfg(test)]
+mod behind_a_proxy;
+#[cfg(test)]
 mod budgets;
 #[cfg(test)]
 mod circuit_breaking;
@@ -32,6 +34,8 @@ mod postgres;
 #[cfg(test)]
 mod registration;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod shutdown;
 #[cfg(test)]
 mod sick_upstreams;
@@ -47,3 +51,5 @@ mod stage;
 mod token_stage;
 #[cfg(test)]
 mod traces;
+#[cfg(test)]
+mod upstream_choice;

@@ -188,6 +188,26 @@ pub(crate) fn audit_rows(
     found.unwrap_or_else(|error| panic!("{error}; there are {last:#?}"))
 }
 
+/// The whole log, oldest first.
+pub(crate) fn all_rows(database: &Database) -> Vec<AuditRow> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let store = runtime
+        .block_on(Store::open(database, OpenMode::Tool, "test"))
+        .unwrap();
+    let (mut rows, mut filter) = (Vec::new(), AuditFilter::default());
+    loop {
+        let page = runtime.block_on(store.audit_rows(&filter)).unwrap();
+        let Some(last) = page.last() else { break };
+        filter.after = Some(last.cursor());
+        rows.extend(page);
+    }
+    runtime.block_on(store.close());
+    rows
+}
+
 /// The database of a gateway with the usual `storage` section.
 pub(crate) fn sqlite(gateway: &Gateway) -> Database {
     Database::Sqlite(gateway.house().path("data/portcullis.db"))

@@ -1,12 +1,13 @@
 //! What stays of what happened: audit rows, metrics, profiles.
 
+use portcullis_audit::chain::verify;
 use portcullis_harness::client::{Client, Request};
-use portcullis_store::AuditParty;
+use portcullis_store::{AuditParty, AuditRow};
 use serde_json::json;
 
 use crate::{
     demo::{demo, user},
-    stage::{PASSWORD, audit_rows, now, sqlite},
+    stage::{PASSWORD, all_rows, audit_rows, now, sqlite},
 };
 
 #[test]
@@ -151,4 +152,21 @@ fn a_user_sees_and_changes_the_own_profile_only() {
         "wrong-resource"
     );
     assert_eq!(client.get("/v1/auth/me").unwrap().status, 401);
+}
+
+/// Every row holds the hash of the one before: who takes one away or changes one is found out.
+#[test]
+fn the_audit_log_is_one_unbroken_chain() {
+    demo().client_at(23).get("/hotel-db").unwrap();
+    let rows = all_rows(&sqlite(demo()));
+    assert!(rows.len() > 3, "{}", rows.len());
+    let head = verify(rows.iter().map(AuditRow::record)).unwrap();
+    assert_eq!(head.seq, rows.last().unwrap().seq);
+    let without_one = rows.iter().skip(1).map(AuditRow::record);
+    assert!(verify(without_one).is_err());
+    assert_eq!(
+        rows[0].action, "user_created",
+        "the demo makes its users first"
+    );
+    assert!(rows.iter().any(|row| row.action == "gateway_started"));
 }
