@@ -30,6 +30,10 @@ const OVERLOAD_RETRY: Duration = Duration::from_secs(1);
 const LARGEST_HEAD: usize = 64 * 1024;
 const MOST_HEADS: u32 = 16;
 
+/// Once its answer is whole, a client that still owes its body has this long for each piece of it: Pingora reads on, and
+/// the request stays in flight meanwhile.
+const OWED_BODY: Duration = Duration::from_secs(1);
+
 /// The endpoint in use, and the leave to use it.
 pub(crate) struct Attempt {
     pub(crate) target: Arc<Target>,
@@ -136,11 +140,13 @@ pub(crate) fn head_arrived(
 pub(crate) fn body_arrived(
     gateway: &Gateway,
     exchange: &mut Exchange,
+    session: &mut Session,
     end: bool,
 ) -> pingora::Result<()> {
     let now = gateway.now();
     if end {
         succeed(gateway, exchange, now);
+        session.set_read_timeout(Some(OWED_BODY));
         return Ok(());
     }
     if exchange.remaining(now).is_zero() {

@@ -125,12 +125,12 @@ impl ProxyHttp for Lifecycle {
 
     fn response_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         _: &mut Option<Bytes>,
         end: bool,
         exchange: &mut Exchange,
     ) -> pingora::Result<Option<Duration>> {
-        attempt::body_arrived(&self.0, exchange, end).map(|()| None)
+        attempt::body_arrived(&self.0, exchange, session, end).map(|()| None)
     }
 
     fn error_while_proxy(
