@@ -1,6 +1,11 @@
 //! Sign-in bodies as an attacker would write them.
 
-use portcullis_harness::client::{Client, Request, Response, Socket};
+use std::time::Duration;
+
+use portcullis_harness::{
+    client::{Client, Request, Response, Socket},
+    wait,
+};
 use serde_json::json;
 
 use crate::{
@@ -308,4 +313,20 @@ fn what_a_database_or_a_browser_would_run_is_inert_and_not_reflected() {
         200,
         "the users are still there"
     );
+}
+
+#[test]
+fn half_a_body_is_not_waited_for_without_end() {
+    let gateway = start("");
+    let mut socket = Socket::connect(gateway.address()).unwrap();
+    socket.send("POST /v1/auth/login HTTP/1.1\r\nHost: a.test\r\nContent-Type: application/json\r\nContent-Length: 60\r\n\r\n{\"user");
+    let (answer, took) = wait::timed(|| socket.response());
+    let answer = answer.unwrap();
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (408, "request-timeout")
+    );
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    let closed = socket.closes_within(Duration::from_secs(5));
+    assert!(closed, "the connection is held after {:?}", answer.head);
 }

@@ -12,6 +12,8 @@ mod circuit_breaking;
 #[cfg(test)]
 mod command_line;
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod hostile;

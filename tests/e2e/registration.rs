@@ -90,3 +90,36 @@ fn endpoints_answer_their_own_methods_only() {
     }
     assert_eq!(client.get("/v1/nothing").unwrap().code(), "route-not-found");
 }
+
+#[test]
+fn where_registration_is_open_anybody_becomes_a_guest_and_nothing_more() {
+    let gateway = start("registration: open");
+    let mut client = gateway.client();
+    let body = json!({ "email": "Eve@Example.test", "password": PASSWORD });
+    let answer = client
+        .send(&Request::post("/v1/auth/signup").json(&body))
+        .unwrap();
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let registered = answer.json();
+    assert_eq!(registered["user"]["roles"], json!(["guest"]));
+    assert_eq!(
+        (&registered["token_type"], &registered["resource"]),
+        (&json!("bearer"), &json!("hotel"))
+    );
+    let token = registered["access_token"].as_str().unwrap();
+    let me = client
+        .send(&Request::get("/v1/auth/me").bearer(token))
+        .unwrap();
+    assert_eq!(me.status, 200);
+    let sign_in = json!({ "email": "eve@example.test", "password": PASSWORD });
+    let answer = client
+        .send(&Request::post("/v1/auth/login").json(&sign_in))
+        .unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let widened =
+        json!({ "email": "mallory@example.test", "password": PASSWORD, "roles": ["admin"] });
+    let answer = client
+        .send(&Request::post("/v1/auth/register").json(&widened))
+        .unwrap();
+    assert_eq!(answer.code(), "malformed-request");
+}

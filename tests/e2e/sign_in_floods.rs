@@ -148,3 +148,30 @@ fn clients_that_leave_while_their_password_is_hashed_leave_nothing_behind() {
     });
     signed_in.unwrap();
 }
+
+/// Coarse, because other tests run meanwhile: an answer without a hash would come ten times as fast.
+#[test]
+fn who_does_not_exist_takes_as_long_as_who_does() {
+    let gateway = start("throttle: { address: 10000/1m, account: 10000/1m }");
+    for name in ["alice", "gone"] {
+        add_user(gateway.house(), name, "guest");
+    }
+    let disabled = gateway.house().command(&["user", "disable", "gone"]);
+    assert!(disabled.unwrap().status.success());
+    let mut client = gateway.client();
+    let names = ["alice", "gone", "nobody", "no such@name"];
+    let mut samples = names.map(|_| Vec::new());
+    for _ in 0..15 {
+        for (name, taken) in names.iter().zip(&mut samples) {
+            let (answer, took) = wait::timed(|| sign_in(&mut client, name, "wrong password"));
+            assert_eq!(answer.status, 401);
+            taken.push(took);
+        }
+    }
+    let medians = samples.map(|mut taken| {
+        taken.sort();
+        taken[taken.len() / 2]
+    });
+    let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
+    assert!(*least * 3 > *most * 2, "{names:?} took {medians:?}");
+}

@@ -236,6 +236,11 @@ impl Gateway {
         self.stop_and_keep().map(drop)
     }
 
+    /// The directory of one that has ended by itself or by a signal, for another start.
+    pub fn keep(self) -> House {
+        self.house
+    }
+
     /// As [`Gateway::stop`], with the directory kept for another start.
     pub fn stop_and_keep(mut self) -> anyhow::Result<House> {
         self.signal(Signal::TERM)?;
