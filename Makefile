@@ -35,8 +35,7 @@ bench: ## admission alone, and a cold token
 	@scripts/tools build
 	cargo bench --locked --package portcullis-benches $(ARGS)
 
-bench-proxy: ## CPU time per request against a bare Pingora proxy, side by side
-	@scripts/tools build
+bench-proxy: build ## CPU time per request against a bare Pingora proxy, side by side
 	cargo run --release --locked --package portcullis-benches --bin bench-proxy -- $(ARGS)
 
 cover: ## what the tests reach: target/llvm-cov/html

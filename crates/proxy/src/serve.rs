@@ -18,7 +18,7 @@ use portcullis_tokens::Verifier;
 use prometheus::Registry;
 use tokio::{
     net::TcpSocket,
-    runtime::Runtime,
+    runtime::{Builder, Runtime},
     sync::{oneshot, watch},
     time::{Instant, sleep, timeout_at},
 };
@@ -99,12 +99,7 @@ impl Server {
             &settings.limits,
             threads(settings.threads),
         );
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads)
-            .thread_name("proxy")
-            .enable_all()
-            .build()
-            .map_err(StartError::Runtime)?;
+        let runtime = runtime(threads).map_err(StartError::Runtime)?;
         let listeners = addresses
             .iter()
             .map(|listener| bind(&runtime, listener.address))
@@ -206,6 +201,19 @@ impl Server {
             sleep(LOOK).await;
         }
     }
+}
+
+/// With one thread there is nobody to share work with, and a scheduler without locks serves as many requests for less.
+fn runtime(threads: usize) -> std::io::Result<Runtime> {
+    let mut builder = match threads {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    builder
+        .worker_threads(threads)
+        .thread_name("proxy")
+        .enable_all()
+        .build()
 }
 
 fn threads(wanted: Threads) -> usize {
