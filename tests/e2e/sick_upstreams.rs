@@ -106,6 +106,21 @@ fn raw(text: impl Into<Vec<u8>>) -> Reaction {
 }
 
 #[test]
+fn an_old_upstream_does_not_cost_the_client_its_version() {
+    let ward = Ward::open();
+    ward.upstream.reacts_with(raw(
+        "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nold",
+    ));
+    let answer = ward.ask("GET").unwrap();
+    assert_eq!((answer.status, answer.text()), (200, "old".to_owned()));
+    assert!(
+        answer.head.first_line.starts_with("HTTP/1.1 "),
+        "each hop speaks its own version: {}",
+        answer.head.first_line
+    );
+}
+
+#[test]
 fn what_is_no_answer_is_not_passed_on() {
     let large = format!(
         "HTTP/1.1 200 OK\r\nX-Large: {}\r\nContent-Length: 2\r\n\r\nok",

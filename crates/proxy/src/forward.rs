@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, Version, header};
 use pingora::{
     Error, ErrorType,
     http::{RequestHeader, ResponseHeader},
@@ -171,6 +171,8 @@ pub(crate) fn prepare_response(
     if head.status.is_informational() {
         return Ok(());
     }
+    // The version is each hop's own (RFC 9110 section 2.5); an old upstream must not cost the client its keep-alive.
+    head.set_version(Version::HTTP_11);
     for name in &NOT_FOR_THE_CLIENT {
         if head.headers.contains_key(name) {
             head.remove_header(name);
