@@ -61,7 +61,12 @@ pub(crate) fn enter_breaker(
 
 /// Chooses where to connect. Runs on each attempt; the first has its permit from admission.
 pub(crate) fn begin(gateway: &Gateway, exchange: &mut Exchange) -> pingora::Result<Box<HttpPeer>> {
-    let now = gateway.now();
+    // The first attempt begins where admission ended, which was no time ago.
+    let now = if exchange.attempts == 0 {
+        exchange.began
+    } else {
+        gateway.now()
+    };
     let remaining = exchange.remaining(now);
     let admitted = exchange.admitted.as_mut().ok_or_else(not_admitted)?;
     let upstream = Arc::clone(&admitted.route().upstream);

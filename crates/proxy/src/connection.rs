@@ -22,6 +22,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderValue;
 use parking_lot::Mutex;
 use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
@@ -49,6 +50,8 @@ const PHASE_BITS: u32 = 2;
 /// What hooks and the wrapped stream share about one connection.
 pub(crate) struct Connection {
     pub(crate) peer: Option<IpAddr>,
+    /// The peer's address as headers tell it; written once and not for each request.
+    pub(crate) peer_value: Option<HeaderValue>,
     /// Epoch and phase in one word. The epoch counts requests, so that a deadline set for one is not taken for the next's.
     state: AtomicU64,
     /// The client closed its side, or ran into a deadline: what follows is no malformed request.
@@ -64,6 +67,7 @@ impl Connection {
     pub(crate) fn new(peer: Option<IpAddr>) -> Self {
         Self {
             peer,
+            peer_value: peer.and_then(|peer| HeaderValue::try_from(peer.to_string()).ok()),
             state: AtomicU64::new(IDLE),
             ended: AtomicBool::new(false),
             fault: Mutex::new(None),

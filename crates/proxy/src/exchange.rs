@@ -127,6 +127,19 @@ impl Exchange {
         }
     }
 
+    /// The client's address as headers tell it.
+    pub(crate) fn client_value(&self) -> HeaderValue {
+        let connection = self.connection.as_ref();
+        let is_peer = |connection: &&Arc<Connection>| connection.peer == Some(self.client.ip);
+        let known = connection
+            .filter(is_peer)
+            .and_then(|connection| connection.peer_value.clone());
+        known.unwrap_or_else(|| {
+            HeaderValue::try_from(self.client.ip.to_string())
+                .expect("an address is digits and points")
+        })
+    }
+
     /// What is left of the time that the route allows for the whole request.
     pub(crate) fn remaining(&self, now: Moment) -> Duration {
         let allowed = self

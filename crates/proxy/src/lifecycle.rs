@@ -120,7 +120,8 @@ impl ProxyHttp for Lifecycle {
         head: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> pingora::Result<()> {
-        forward::prepare_response(&self.0, exchange, head)
+        forward::prepare_response(&self.0, exchange, head);
+        Ok(())
     }
 
     fn response_body_filter(

@@ -31,6 +31,7 @@ pub(crate) struct Metrics {
     rate_limit_decisions: IntCounterVec,
     pub(crate) rate_limit_keys: IntGaugeVec,
     token_verifications: IntCounterVec,
+    pub(crate) verified_local: IntCounter,
     token_cache: IntCounterVec,
     open_connections: IntGaugeVec,
     pub(crate) malformed_requests: IntCounter,
@@ -45,6 +46,11 @@ impl Metrics {
         let routes = RouteFamilies::register(&to)?;
         let malformed = "Requests whose framing was refused before any check could run.";
         let dropped = "Access lines dropped because the log could not be written fast enough.";
+        let token_verifications = to.counters(
+            "token_verifications_total",
+            "Access tokens looked at. No issuer where the token was refused.",
+            &["issuer", "outcome"],
+        )?;
         Ok(Self {
             no_route: routes.of(NO_ROUTE),
             routes,
@@ -59,11 +65,8 @@ impl Metrics {
                 "Keys that hold a bucket.",
                 &["limit"],
             )?,
-            token_verifications: to.counters(
-                "token_verifications_total",
-                "Access tokens looked at. No issuer where the token was refused.",
-                &["issuer", "outcome"],
-            )?,
+            verified_local: token_verifications.with_label_values(&["local", "valid"]),
+            token_verifications,
             token_cache: to.counters(
                 "token_cache_total",
                 "Tokens known from before (hit) and verified by their signature (miss).",

@@ -165,18 +165,17 @@ async fn write(
 ) -> pingora::Result<()> {
     let id = exchange.id.to_str().unwrap_or_default();
     let body = Bytes::from(Problem::of(&rejection, id).to_json());
-    let mut head = ResponseHeader::build_no_case(rejection.status(), Some(20))?;
-    head.insert_header(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))?;
-    head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(body.len()))?;
-    head.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))?;
-    for (name, value) in rejection.headers() {
-        head.insert_header(name, value)?;
-    }
+    let mut parts = http::Response::new(()).into_parts().0;
+    parts.status = rejection.status();
+    let headers = &mut parts.headers;
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.extend(rejection.headers());
     let standing = rejection.refused_limit().map(|refused| &refused.standing);
-    forward::add_own_headers(gateway, exchange, standing, &mut head)?;
-    for (name, value) in &exchange.snapshot.own_answer_headers {
-        head.insert_header(name, value)?;
-    }
+    forward::add_own_headers(gateway, exchange, standing, headers);
+    headers.extend(exchange.snapshot.own_answer_headers.iter().cloned());
+    let head = ResponseHeader::from(parts);
     // Kept for the log before the client can have the answer.
     exchange.rejection = Some(rejection);
     let is_head = session.req_header().method == Method::HEAD;
