@@ -4,10 +4,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use portcullis_config::Config;
-use portcullis_policy::{
-    clock::Moment,
-    limits::{DEFAULT_KEYS, Limiter},
-};
+use portcullis_policy::limits::{DEFAULT_KEYS, Limiter};
 use portcullis_proxy::{Parts, Server};
 use prometheus::Registry;
 use tokio::sync::oneshot;
@@ -73,7 +70,7 @@ impl Wired {
             desk: Arc::clone(&books.desk),
             registry: &registry,
             auth_socket: auth.as_ref().map(AuthDoor::path),
-            clock: Arc::new(moments()),
+            clock: Arc::new(clock::moments()),
             seed: [three, four],
         })?;
         runtime.block_on(books.begin(&opened.origin))?;
@@ -113,14 +110,6 @@ fn listeners(config: &Config) -> String {
         .map(|listener| listener.address.to_string())
         .collect();
     addresses.join(" ")
-}
-
-fn moments() -> impl Fn() -> Moment {
-    let started = clock::monotonic();
-    move || Moment {
-        since_start: clock::monotonic().saturating_duration_since(started),
-        wall: clock::wall(),
-    }
 }
 
 /// The operating system's randomness, for seeds that an attacker must not foresee.
