@@ -243,3 +243,6 @@ fn bind(runtime: &Runtime, address: SocketAddr) -> Result<(SocketAddr, ListenFds
     sockets.add(address.to_string(), listening.into_raw_fd());
     Ok((address, Arc::new(Mutex::new(sockets))))
 }
+
+#[cfg(test)]
+mod tests;
