@@ -70,22 +70,23 @@ fn rehearsal(key: &SigningKey) -> Rehearsal {
     .expect("a gateway")
 }
 
-fn request(token: &str) -> RehearsedRequest {
+fn request(token: Option<&str>) -> RehearsedRequest {
     let request = http::Request::get("/hotel-db/rooms/7?floor=2")
         .header("host", "gateway.test")
         .header("user-agent", "bench/1.0")
-        .header("accept", "*/*")
-        .header("authorization", format!("Bearer {token}"))
-        .body(())
-        .expect("a request");
-    RehearsedRequest::from(request.into_parts().0)
+        .header("accept", "*/*");
+    let request = match token {
+        Some(token) => request.header("authorization", format!("Bearer {token}")),
+        None => request,
+    };
+    RehearsedRequest::from(request.body(()).expect("a request").into_parts().0)
 }
 
 fn admission(criterion: &mut Criterion) {
     let key = signing_key().expect("a key");
     let gateway = rehearsal(&key);
     let tokens = (0..CALLERS).map(|caller| token(&key, caller, now()).expect("a token"));
-    let requests: Vec<_> = tokens.map(|token| request(&token)).collect();
+    let requests: Vec<_> = tokens.map(|token| request(Some(&token))).collect();
     for request in &requests {
         gateway
             .admit(request, CLIENT)
@@ -98,7 +99,11 @@ fn admission(criterion: &mut Criterion) {
             bench.iter(|| gateway.admit(black_box(turn.next().expect("it cycles")), CLIENT));
         },
     );
-    let anonymous = request("");
+    let anonymous = request(None);
+    assert_eq!(
+        gateway.admit(&anonymous, CLIENT),
+        Err("authentication-required")
+    );
     criterion.bench_function("admission: refused without a token", |bench| {
         bench.iter(|| gateway.admit(black_box(&anonymous), CLIENT));
     });
