@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use super::at_least_a_millisecond;
 use crate::{
     limits::{KeyPart, RateLimit, Tier},
     names,
@@ -34,7 +33,8 @@ pub(super) fn rate_limits(file: &Section<'_>, roles: &[String]) -> Vec<Arc<RateL
     limits
 }
 
-/// With `mode: local` nothing is shared: the other keys are checked, and would only speak of a store that is not there.
+/// With `mode: local` nothing is shared: the other keys speak of a store that is not there, and pass with their defaults
+/// alone, so that none is taken and then does nothing.
 fn sharing(section: &Section<'_>) {
     if let Some(mode) = section.find("mode") {
         mode.parse(|text| match text {
@@ -46,12 +46,8 @@ fn sharing(section: &Section<'_>) {
             )),
         });
     }
-    if let Some(timeout) = section.find("timeout") {
-        timeout.duration(at_least_a_millisecond());
-    }
-    if let Some(fallback) = section.find("on_store_failure") {
-        fallback.word(&[("local_share", ())]);
-    }
+    section.later_unless("timeout", &["5ms"]);
+    section.later_unless("on_store_failure", &["local_share"]);
     section.later_unless("replicas", &["1"]);
 }
 
