@@ -118,15 +118,14 @@ impl Upstream {
         }
     }
 
-    /// The embedded auth service: one Unix socket, no breaker, no second attempt.
-    fn auth(socket: &Path, metrics: &Metrics) -> Self {
+    /// The embedded auth service: one Unix socket, no breaker, no second attempt. Without a socket it has no endpoint.
+    fn auth(socket: Option<&Path>, metrics: &Metrics) -> Self {
         let timeouts = UpstreamTimeouts {
             connect: Duration::from_secs(1),
             request: Duration::from_secs(30),
             idle: Duration::from_secs(55),
         };
-        let address = Address::Unix(socket.to_string_lossy().into_owned());
-        Self {
+        let auth = Self {
             name: Arc::from("builtin:auth"),
             breaker: None,
             attempts: 1,
@@ -134,17 +133,17 @@ impl Upstream {
             in_flight: Arc::default(),
             is_auth: true,
             metrics: metrics.upstream("builtin:auth"),
-            endpoints: vec![Endpoint::Unix(socket.to_owned())],
-            targets: ArcSwap::from_pointee(
-                Target::new(address, &timeouts)
-                    .map(Arc::new)
-                    .into_iter()
-                    .collect(),
-            ),
+            endpoints: socket
+                .map(|path| Endpoint::Unix(path.to_owned()))
+                .into_iter()
+                .collect(),
+            targets: ArcSwap::default(),
             balance: Balance::RoundRobin,
             turn: AtomicU64::new(0),
             timeouts,
-        }
+        };
+        resolve::set_known(&auth);
+        auth
     }
 
     /// The target for the next attempt, other than `failed` where there is another.
@@ -204,6 +203,8 @@ pub(crate) fn scatter(turn: u64) -> u64 {
 pub(crate) struct Upstreams {
     named: HashMap<String, Arc<Upstream>>,
     auth: Arc<Upstream>,
+    /// Has no endpoint: what leads here is unreachable.
+    nowhere: Arc<Upstream>,
 }
 
 impl Upstreams {
@@ -214,17 +215,16 @@ impl Upstreams {
             resolve::set_known(&compiled);
             (upstream.name.clone(), Arc::new(compiled))
         });
-        // Without the auth service no route leads to it, and a socket that does not exist is refused anyway.
-        let socket = around.auth_socket.unwrap_or(Path::new("/nonexistent"));
         Self {
             named: named.collect(),
-            auth: Arc::new(Upstream::auth(socket, around.metrics)),
+            auth: Arc::new(Upstream::auth(around.auth_socket, around.metrics)),
+            nowhere: Arc::new(Upstream::auth(None, around.metrics)),
         }
     }
 
-    /// The loader has resolved every name; one that is missing all the same leads to a socket that refuses.
+    /// The loader has resolved every name. One that is missing all the same leads nowhere, and never to another upstream.
     pub(crate) fn named(&self, name: &str) -> Arc<Upstream> {
-        self.named.get(name).map_or_else(|| self.auth(), Arc::clone)
+        Arc::clone(self.named.get(name).unwrap_or(&self.nowhere))
     }
 
     pub(crate) fn auth(&self) -> Arc<Upstream> {
@@ -232,6 +232,7 @@ impl Upstreams {
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Upstream>> {
-        self.named.values().cloned().chain([self.auth()]).collect()
+        let auth = (!self.auth.endpoints.is_empty()).then(|| self.auth());
+        self.named.values().cloned().chain(auth).collect()
     }
 }
