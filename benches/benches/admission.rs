@@ -3,7 +3,9 @@
 use std::{
     hint::black_box,
     net::{IpAddr, Ipv4Addr},
+    pin::pin,
     sync::Arc,
+    task::{Context, Poll, Waker},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -82,30 +84,41 @@ fn request(token: Option<&str>) -> RehearsedRequest {
     RehearsedRequest::from(request.body(()).expect("a request").into_parts().0)
 }
 
+/// Admission from memory has nothing to wait for: that it is done at the first look is part of what is measured.
+fn at_once<T>(admission: impl Future<Output = T>) -> T {
+    let looked = pin!(admission).poll(&mut Context::from_waker(Waker::noop()));
+    let done = match looked {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => None,
+    };
+    done.expect("admission from memory does not wait")
+}
+
 fn admission(criterion: &mut Criterion) {
     let key = signing_key().expect("a key");
     let gateway = rehearsal(&key);
     let tokens = (0..CALLERS).map(|caller| token(&key, caller, now()).expect("a token"));
     let requests: Vec<_> = tokens.map(|token| request(Some(&token))).collect();
     for request in &requests {
-        gateway
-            .admit(request, CLIENT)
+        at_once(gateway.admit(request, CLIENT))
             .expect("every caller is admitted once, and then known");
     }
     let mut turn = requests.iter().cycle();
     criterion.bench_function(
         "admission: whole policy, known tokens of 1000 callers",
         |bench| {
-            bench.iter(|| gateway.admit(black_box(turn.next().expect("it cycles")), CLIENT));
+            bench.iter(|| {
+                at_once(gateway.admit(black_box(turn.next().expect("it cycles")), CLIENT))
+            });
         },
     );
     let anonymous = request(None);
     assert_eq!(
-        gateway.admit(&anonymous, CLIENT),
+        at_once(gateway.admit(&anonymous, CLIENT)),
         Err("authentication-required")
     );
     criterion.bench_function("admission: refused without a token", |bench| {
-        bench.iter(|| gateway.admit(black_box(&anonymous), CLIENT));
+        bench.iter(|| at_once(gateway.admit(black_box(&anonymous), CLIENT)));
     });
 }
 

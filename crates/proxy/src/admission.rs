@@ -120,8 +120,8 @@ impl Caller {
     }
 }
 
-/// Nothing here writes to the client. How far a request came is noted in `progress`, of a refused one as well.
-pub(crate) fn admit(
+/// Nothing here writes to the client, and with limits of its own and keys at hand nothing waits. How far a request came is noted in `progress`, of a refused one as well.
+pub(crate) async fn admit(
     gateway: &Gateway,
     snapshot: &Snapshot,
     arrival: &Arrival<'_>,
@@ -132,13 +132,13 @@ pub(crate) fn admit(
     let route = progress.reached(find_route(snapshot, arrival, &clean.target)?);
     check_address(&route.addresses, arrival.client.ip)?;
     check_declared_body(clean.body, route.body_limit)?;
-    let spent = spend(&route.client_limits, route, arrival, &Caller::Anonymous)?;
-    let caller = authenticate(gateway, route, arrival)?;
+    let spent = spend(&route.client_limits, route, arrival, &Caller::Anonymous).await?;
+    let caller = authenticate(gateway, route, arrival).await?;
     progress.identified(caller.verified());
     check_access(route, &caller)?;
     let spent = nearest(
         spent,
-        spend(&route.principal_limits, route, arrival, &caller)?,
+        spend(&route.principal_limits, route, arrival, &caller).await?,
     );
     let at_upstream = occupy(&route.upstream)?;
     let target = forwarded_target(arrival.request, &clean.target, route)?;
@@ -190,7 +190,7 @@ fn check_declared_body(body: BodyLength, limit: u64) -> Result<(), Rejection> {
 }
 
 /// Spends on all limits of one stage or on none of them.
-fn spend(
+async fn spend(
     spends: &[Spend],
     route: &Route,
     arrival: &Arrival<'_>,
@@ -222,7 +222,7 @@ fn nearest(one: Option<Standing>, other: Option<Standing>) -> Option<Standing> {
         .min_by_key(|standing| standing.remaining)
 }
 
-fn authenticate(
+async fn authenticate(
     gateway: &Gateway,
     route: &Route,
     arrival: &Arrival<'_>,

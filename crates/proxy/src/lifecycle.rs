@@ -58,7 +58,9 @@ impl ProxyHttp for Lifecycle {
             &exchange.snapshot,
             &arrival,
             &mut exchange.progress,
-        ) {
+        )
+        .await
+        {
             Ok(admitted) => {
                 exchange.admitted = Some(admitted);
                 Ok(false)

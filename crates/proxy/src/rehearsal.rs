@@ -28,14 +28,19 @@ impl Rehearsal {
     ///
     /// # Errors
     /// The code of the rejection.
-    pub fn admit(&self, request: &RehearsedRequest, client: IpAddr) -> Result<(), &'static str> {
+    pub async fn admit(
+        &self,
+        request: &RehearsedRequest,
+        client: IpAddr,
+    ) -> Result<(), &'static str> {
         let client = ClientAddress {
             ip: client,
             via_trusted_proxy: false,
         };
         let arrival = Arrival::new(&request.0, client, self.0.now());
-        let snapshot = self.0.snapshot.load();
-        let decided = admission::admit(&self.0, &snapshot, &arrival, &mut Progress::default());
+        let snapshot = self.0.snapshot.load_full();
+        let mut progress = Progress::default();
+        let decided = admission::admit(&self.0, &snapshot, &arrival, &mut progress).await;
         decided.map(drop).map_err(|rejection| rejection.code())
     }
 }

@@ -1,0 +1,1 @@
+//! What the gateway fetches and sends by itself: issuers' keys, revocation feeds, traces.
