@@ -23,7 +23,8 @@ use crate::{
 };
 
 pub(crate) struct Identity {
-    pub(crate) verifier: Arc<Verifier>,
+    /// One for every verifier of this run: what was revoked stays so.
+    revocations: Arc<Revocations>,
     own: Option<Own>,
 }
 
@@ -50,14 +51,20 @@ impl Identity {
             }
             None => None,
         };
-        let signing = own.as_ref().map(|own| &*own.signing);
-        let verifier = Arc::new(verifier(config, signing, revocations)?);
-        Ok(Self { verifier, own })
+        Ok(Self { revocations, own })
+    }
+
+    /// The verifier for a configuration, at the start and at each reload. Our own keys and all revocations are those of
+    /// this run; what the configuration says of other issuers is read anew.
+    pub(crate) fn verifier(&self, config: &Config) -> anyhow::Result<Arc<Verifier>> {
+        let signing = self.own.as_ref().map(|own| &*own.signing);
+        verifier(config, signing, Arc::clone(&self.revocations)).map(Arc::new)
     }
 
     /// Starts the auth service, if there is one. Must be called inside the runtime.
     pub(crate) fn start_auth_service(
         &self,
+        verifier: &Arc<Verifier>,
         desk: &Arc<Desk>,
         registry: &Registry,
     ) -> anyhow::Result<Option<AuthDoor>> {
@@ -73,7 +80,7 @@ impl Identity {
             desk: Arc::clone(desk),
             clock: Arc::new(clock::wall),
             registry,
-            verifier: Arc::clone(&self.verifier),
+            verifier: Arc::clone(verifier),
             revocations: Arc::clone(&own.revocations),
         })?;
         let socket = AuthSocket::bind()?;

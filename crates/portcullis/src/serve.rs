@@ -61,12 +61,13 @@ impl Wired {
         let (runtime, config, registry) = (&opened.runtime, &opened.config, Registry::new());
         let books = Books::open(opened.store.clone(), &registry)?;
         let identity = runtime.block_on(Identity::establish(config, books.store(), &registry))?;
-        let auth = identity.start_auth_service(&books.desk, &registry)?;
+        let verifier = identity.verifier(config)?;
+        let auth = identity.start_auth_service(&verifier, &books.desk, &registry)?;
         let [one, two, three, four] = random()?;
         let proxy = Server::bind(Parts {
             config,
             limiter: Arc::new(Limiter::new((one, two), DEFAULT_KEYS)),
-            verifier: Arc::clone(&identity.verifier),
+            verifier,
             desk: Arc::clone(&books.desk),
             registry: &registry,
             auth_socket: auth.as_ref().map(AuthDoor::path),

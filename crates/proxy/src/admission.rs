@@ -133,7 +133,7 @@ pub(crate) async fn admit(
     check_address(&route.addresses, arrival.client.ip)?;
     check_declared_body(clean.body, route.body_limit)?;
     let spent = spend(&route.client_limits, route, arrival, &Caller::Anonymous).await?;
-    let caller = authenticate(gateway, route, arrival).await?;
+    let caller = authenticate(gateway, snapshot, route, arrival).await?;
     progress.identified(caller.verified());
     check_access(route, &caller)?;
     let spent = nearest(
@@ -224,6 +224,7 @@ fn nearest(one: Option<Standing>, other: Option<Standing>) -> Option<Standing> {
 
 async fn authenticate(
     gateway: &Gateway,
+    snapshot: &Snapshot,
     route: &Route,
     arrival: &Arrival<'_>,
 ) -> Result<Caller, Rejection> {
@@ -232,7 +233,7 @@ async fn authenticate(
         Access::Protected(_) => {
             let token =
                 bearer(&arrival.request.headers)?.ok_or(Rejection::AuthenticationRequired)?;
-            let verified = gateway.verifier.verify(token, arrival.now.wall);
+            let verified = snapshot.verifier.verify(token, arrival.now.wall);
             gateway.count_verification(&verified);
             verified.map(Caller::Verified).map_err(refusal_of)
         }

@@ -12,7 +12,7 @@ use portcullis_policy::{
     clock::Moment,
     limits::Limiter,
 };
-use portcullis_tokens::{IssuerName, Principal, TokenError, Verifier};
+use portcullis_tokens::{IssuerName, Principal, TokenError};
 
 use crate::{
     access_log::AccessLog,
@@ -30,7 +30,6 @@ pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
 pub(crate) struct Gateway {
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) limiter: Arc<Limiter>,
-    pub(crate) verifier: Arc<Verifier>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: AccessLog,
@@ -48,6 +47,7 @@ impl Gateway {
         let around = Surroundings {
             metrics: &metrics,
             limiter: &parts.limiter,
+            verifier: &parts.verifier,
             auth_socket: parts.auth_socket,
             seed: parts.seed[0],
         };
@@ -55,7 +55,6 @@ impl Gateway {
             snapshot: ArcSwap::from_pointee(Snapshot::compile(parts.config, &around)),
             ids: RequestIds::new(parts.seed),
             limiter: parts.limiter,
-            verifier: parts.verifier,
             desk: parts.desk,
             in_flight: Arc::default(),
             clock: parts.clock,

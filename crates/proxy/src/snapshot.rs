@@ -17,6 +17,7 @@ use portcullis_policy::{
     routing::{RouteId, RouteTable},
     security_headers,
 };
+use portcullis_tokens::Verifier;
 
 use prometheus::IntCounter;
 
@@ -35,6 +36,8 @@ pub(crate) struct Snapshot {
     /// On answers of the gateway's own, beside those above.
     pub(crate) own_answer_headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) hygiene: Hygiene,
+    /// Whose tokens are accepted: the issuers are the configuration's too.
+    pub(crate) verifier: Arc<Verifier>,
     pub(crate) table: RouteTable,
     routes: Vec<Arc<Route>>,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
@@ -70,6 +73,7 @@ pub(crate) struct Spend {
 pub(crate) struct Surroundings<'a> {
     pub(crate) metrics: &'a Metrics,
     pub(crate) limiter: &'a Limiter,
+    pub(crate) verifier: &'a Arc<Verifier>,
     /// Where `builtin:auth` listens; absent where no route leads to it.
     pub(crate) auth_socket: Option<&'a Path>,
     /// For the breakers' jitter and the first choice among endpoints.
@@ -99,6 +103,7 @@ impl Snapshot {
                 SecurityHeaders::None | SecurityHeaders::Explicit(_) => Vec::new(),
             },
             identity_headers: identity_names(&config.routes),
+            verifier: Arc::clone(around.verifier),
             hygiene: Hygiene::new(&config.server.limits, &config.routes),
             table: RouteTable::build(&config.routes),
             server: config.server.clone(),
