@@ -33,7 +33,7 @@ pub enum Balance {
     RoundRobin,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpstreamTimeouts {
     pub connect: Duration,
     /// The whole request, where the route says nothing else.

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -20,6 +21,7 @@ use pingora::{
     proxy::HttpProxy,
     server::ShutdownWatch,
 };
+use portcullis_policy::rejection::Rejection;
 use prometheus::{IntCounter, IntGauge};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -29,18 +31,21 @@ use tokio::{
 use crate::{
     connection::{Connection, GuardedStream, Patience},
     lifecycle::Lifecycle,
+    respond::whole_answer,
+    snapshot::Snapshot,
 };
 
 /// How long a client that was turned away may take to read its answer and close.
 const LINGER: Duration = Duration::from_millis(250);
 
+/// Told to a connection over a cap.
+const RETRY_CONNECTION: Duration = Duration::from_secs(1);
+
 /// The application Pingora runs for one listener.
 pub(crate) struct FrontDoor {
     pub(crate) proxy: Arc<HttpProxy<Lifecycle>>,
     pub(crate) occupancy: Arc<Occupancy>,
-    pub(crate) patience: Patience,
-    /// The whole answer to a connection over a cap.
-    pub(crate) full_house: Bytes,
+    pub(crate) reception: Arc<Reception>,
     pub(crate) open_connections: IntGauge,
     pub(crate) malformed_requests: IntCounter,
     pub(crate) turned_away: IntCounter,
@@ -56,7 +61,7 @@ impl ServerApp for FrontDoor {
         let peer = peer_of(&accepted);
         let Some(_place) = self.occupancy.enter(peer) else {
             self.turned_away.inc();
-            turn_away(accepted, &self.full_house).await;
+            turn_away(accepted, &self.reception.full_house()).await;
             return None;
         };
         let _counted = Counted::new(&self.open_connections);
@@ -64,7 +69,7 @@ impl ServerApp for FrontDoor {
         let guarded = Box::new(GuardedStream::new(
             accepted,
             Arc::clone(&connection),
-            self.patience.clone(),
+            self.reception.patience(),
         ));
         connection
             .scope(self.proxy.process_new(guarded, shutdown))
@@ -78,6 +83,50 @@ impl ServerApp for FrontDoor {
     async fn cleanup(&self) {
         // Wakes the idle connections so that they close; without it they would keep the process until the timeout.
         self.proxy.http_cleanup().await;
+    }
+}
+
+/// How connections are received, as the configuration in force has it. One that is open keeps what it began with.
+pub(crate) struct Reception(ArcSwap<Terms>);
+
+struct Terms {
+    patience: Patience,
+    /// The whole answer to a connection over a cap.
+    full_house: Bytes,
+}
+
+impl Reception {
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        Self(ArcSwap::from_pointee(Terms::of(snapshot)))
+    }
+
+    pub(crate) fn renew(&self, snapshot: &Snapshot) {
+        self.0.store(Arc::new(Terms::of(snapshot)));
+    }
+
+    fn patience(&self) -> Patience {
+        self.0.load().patience.clone()
+    }
+
+    fn full_house(&self) -> Bytes {
+        self.0.load().full_house.clone()
+    }
+}
+
+impl Terms {
+    fn of(snapshot: &Snapshot) -> Self {
+        let limits = &snapshot.server.limits;
+        let full = Rejection::Overloaded {
+            retry_after: RETRY_CONNECTION,
+        };
+        Self {
+            patience: Patience {
+                idle: limits.idle_timeout,
+                header: limits.header_timeout,
+                farewell: whole_answer(&Rejection::RequestTimeout, snapshot),
+            },
+            full_house: whole_answer(&full, snapshot),
+        }
     }
 }
 
@@ -118,8 +167,9 @@ async fn turn_away(mut accepted: Stream, answer: &[u8]) {
 /// The open connections, in all and by address.
 pub(crate) struct Occupancy {
     open: AtomicUsize,
-    most: usize,
-    most_per_address: usize,
+    /// A reload may lower the caps below what is open: then nobody is let in until enough have left.
+    most: AtomicUsize,
+    most_per_address: AtomicUsize,
     /// Bounded by `most`: an address stands here only while it holds a connection.
     by_address: [Mutex<HashMap<IpAddr, usize>>; SHARDS],
     seed: RandomState,
@@ -131,11 +181,16 @@ impl Occupancy {
     pub(crate) fn new(most: usize, most_per_address: usize) -> Self {
         Self {
             open: AtomicUsize::new(0),
-            most,
-            most_per_address,
+            most: AtomicUsize::new(most),
+            most_per_address: AtomicUsize::new(most_per_address),
             by_address: std::array::from_fn(|_| Mutex::default()),
             seed: RandomState::new(),
         }
+    }
+
+    pub(crate) fn resize(&self, most: usize, most_per_address: usize) {
+        self.most.store(most, Relaxed);
+        self.most_per_address.store(most_per_address, Relaxed);
     }
 
     pub(crate) fn open(&self) -> usize {
@@ -145,7 +200,7 @@ impl Occupancy {
     /// A place that is given back when dropped, or `None` where a cap is reached.
     pub(crate) fn enter(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Place> {
         let entered = self.open.fetch_update(Relaxed, Relaxed, |open| {
-            (open < self.most).then_some(open + 1)
+            (open < self.most.load(Relaxed)).then_some(open + 1)
         });
         entered.ok()?;
         // From here on the place exists, and dropping it gives the count back.
@@ -156,7 +211,7 @@ impl Occupancy {
         if let Some(address) = peer {
             let mut shard = self.shard(address).lock();
             let held = shard.entry(address).or_insert(0);
-            if *held >= self.most_per_address {
+            if *held >= self.most_per_address.load(Relaxed) {
                 return None;
             }
             *held += 1;
@@ -233,6 +288,20 @@ mod tests {
             occupancy.enter(Some(ALICE)).is_some(),
             "a closed connection frees its address"
         );
+    }
+
+    #[test]
+    fn a_lowered_cap_lets_nobody_in_until_enough_have_left() {
+        let occupancy = Arc::new(Occupancy::new(2, 2));
+        let (first, second) = (occupancy.enter(None), occupancy.enter(None));
+        occupancy.resize(1, 1);
+        drop(first);
+        assert!(
+            occupancy.enter(None).is_none(),
+            "the one that is left fills it"
+        );
+        drop(second);
+        assert!(occupancy.enter(None).is_some());
     }
 
     #[test]

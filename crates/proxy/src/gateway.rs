@@ -1,23 +1,30 @@
 //! What all requests share: the snapshot in force, and the state that outlives it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use portcullis_audit::{Action, Desk, Event, Outcome, Party, PartyKind};
+use portcullis_config::Config;
 use portcullis_policy::{
     breaker::{State, Transition},
     clock::Moment,
     limits::Limiter,
 };
-use portcullis_tokens::{IssuerName, Principal, TokenError};
+use portcullis_tokens::{CacheCounts, IssuerName, Principal, TokenError, Verifier};
+use tokio::{runtime::Handle, task::JoinSet};
 
 use crate::{
     access_log::AccessLog,
     ids::RequestIds,
     metrics::Metrics,
+    resolve,
     serve::{Parts, StartError},
     snapshot::{Snapshot, Surroundings},
     upstream::Upstream,
@@ -36,6 +43,12 @@ pub(crate) struct Gateway {
     pub(crate) ids: RequestIds,
     pub(crate) in_flight: Arc<AtomicUsize>,
     pub(crate) clock: Clock,
+    auth_socket: Option<PathBuf>,
+    seed: u64,
+    /// What verifiers counted that are no longer in force.
+    retired_counts: Mutex<CacheCounts>,
+    /// What goes on in the background for the snapshot in force, and ends with it.
+    tending: Mutex<JoinSet<()>>,
 }
 
 impl Gateway {
@@ -50,6 +63,7 @@ impl Gateway {
             verifier: &parts.verifier,
             auth_socket: parts.auth_socket,
             seed: parts.seed[0],
+            previous: None,
         };
         Ok(Self {
             snapshot: ArcSwap::from_pointee(Snapshot::compile(parts.config, &around)),
@@ -58,9 +72,56 @@ impl Gateway {
             desk: parts.desk,
             in_flight: Arc::default(),
             clock: parts.clock,
+            auth_socket: parts.auth_socket.map(PathBuf::from),
+            seed: parts.seed[0],
+            retired_counts: Mutex::default(),
+            tending: Mutex::default(),
             access_log,
             metrics,
         })
+    }
+
+    /// The snapshot of another configuration, which is in force only once it is put there.
+    pub(crate) fn compile(&self, config: &Config, verifier: &Arc<Verifier>) -> Snapshot {
+        let current = self.snapshot.load();
+        let around = Surroundings {
+            metrics: &self.metrics,
+            limiter: &self.limiter,
+            auth_socket: self.auth_socket.as_deref(),
+            seed: self.seed,
+            previous: Some(&current),
+            verifier,
+        };
+        Snapshot::compile(config, &around)
+    }
+
+    /// Every request that begins after this gets the new snapshot.
+    pub(crate) fn put_in_force(&self, snapshot: Arc<Snapshot>, runtime: &Handle) {
+        // Held over the swap, so that no scrape in between counts a verifier twice or not at all.
+        let mut retired = self.retired_counts.lock();
+        let replaced = self.snapshot.swap(snapshot);
+        let counts = replaced.verifier.cache_counts();
+        retired.hits += counts.hits;
+        retired.misses += counts.misses;
+        drop(retired);
+        self.tend(runtime);
+    }
+
+    /// Begins what has to go on beside the requests, and ends what went on for the snapshot before.
+    pub(crate) fn tend(&self, runtime: &Handle) {
+        let mut tasks = JoinSet::new();
+        resolve::keep_fresh(&self.snapshot.load(), &mut tasks, runtime);
+        *self.tending.lock() = tasks;
+    }
+
+    /// How tokens fared in the caches of all verifiers so far.
+    pub(crate) fn cache_counts(&self) -> CacheCounts {
+        let retired = self.retired_counts.lock();
+        let counts = self.snapshot.load().verifier.cache_counts();
+        CacheCounts {
+            hits: retired.hits + counts.hits,
+            misses: retired.misses + counts.misses,
+        }
     }
 
     pub(crate) fn now(&self) -> Moment {

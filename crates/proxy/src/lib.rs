@@ -19,6 +19,7 @@ mod lifecycle;
 mod metrics;
 mod observe;
 mod rehearsal;
+mod reload;
 mod resolve;
 mod respond;
 mod serve;
@@ -28,5 +29,6 @@ mod upstream;
 
 pub use gateway::Clock;
 pub use rehearsal::{Rehearsal, RehearsedRequest};
+pub use reload::{ReloadParts, Reloader};
 pub use serve::{CloseWithin, Parts, Server, StartError};
 pub use status::{Status, UpstreamStatus};

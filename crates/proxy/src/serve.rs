@@ -13,7 +13,7 @@ use pingora::{
 };
 use portcullis_audit::Desk;
 use portcullis_config::{Config, server::Threads};
-use portcullis_policy::{limits::Limiter, rejection::Rejection};
+use portcullis_policy::limits::Limiter;
 use portcullis_tokens::Verifier;
 use prometheus::Registry;
 use tokio::{
@@ -24,12 +24,10 @@ use tokio::{
 };
 
 use crate::{
-    connection::Patience,
-    front_door::{FrontDoor, Occupancy},
+    front_door::{FrontDoor, Occupancy, Reception},
     gateway::{Clock, Gateway},
     lifecycle::Lifecycle,
-    resolve,
-    respond::whole_answer,
+    reload::Reloader,
     status::Status,
 };
 
@@ -61,9 +59,6 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// Told to a connection over a cap.
-const RETRY_CONNECTION: Duration = Duration::from_secs(1);
-
 /// How long the exchanges in flight may still take once the listeners are closed.
 pub type CloseWithin = Duration;
 
@@ -87,6 +82,7 @@ pub struct Server {
     proxy: Arc<HttpProxy<Lifecycle>>,
     gateway: Arc<Gateway>,
     occupancy: Arc<Occupancy>,
+    reception: Arc<Reception>,
     listeners: Vec<(SocketAddr, ListenFds)>,
 }
 
@@ -109,6 +105,7 @@ impl Server {
             limits.connections_per_ip,
         ));
         let gateway = Arc::new(Gateway::assemble(parts)?);
+        let reception = Arc::new(Reception::of(&gateway.snapshot.load()));
         let conf = ServerConf {
             threads,
             max_retries: ATTEMPTS_AT_MOST,
@@ -121,6 +118,7 @@ impl Server {
             proxy,
             gateway,
             occupancy,
+            reception,
             listeners,
         })
     }
@@ -130,13 +128,23 @@ impl Server {
         Status::new(Arc::clone(&self.gateway))
     }
 
+    /// For whoever brings a new configuration, while the server runs.
+    pub fn reloader(&self) -> Reloader {
+        Reloader {
+            gateway: Arc::clone(&self.gateway),
+            occupancy: Arc::clone(&self.occupancy),
+            reception: Arc::clone(&self.reception),
+            runtime: self.runtime.handle().clone(),
+        }
+    }
+
     /// Serves until `close` says to stop, then finishes what is in flight, within the time it allows.
     ///
     /// Blocks the calling thread. The listeners close at once when told; whoever wants a delay waits before telling.
     pub fn run(self, close: oneshot::Receiver<CloseWithin>) {
         let (closing, closed) = watch::channel(false);
         self.runtime.block_on(async {
-            resolve::keep_fresh(&self.gateway.snapshot.load());
+            self.gateway.tend(self.runtime.handle());
             let services: Vec<_> = self
                 .listeners
                 .iter()
@@ -163,22 +171,11 @@ impl Server {
     }
 
     fn service(&self, address: SocketAddr) -> Service<FrontDoor> {
-        let (metrics, snapshot) = (&self.gateway.metrics, self.gateway.snapshot.load());
-        let limits = &snapshot.server.limits;
+        let metrics = &self.gateway.metrics;
         let door = FrontDoor {
             proxy: Arc::clone(&self.proxy),
             occupancy: Arc::clone(&self.occupancy),
-            patience: Patience {
-                idle: limits.idle_timeout,
-                header: limits.header_timeout,
-                farewell: whole_answer(&Rejection::RequestTimeout, &snapshot),
-            },
-            full_house: whole_answer(
-                &Rejection::Overloaded {
-                    retry_after: RETRY_CONNECTION,
-                },
-                &snapshot,
-            ),
+            reception: Arc::clone(&self.reception),
             open_connections: metrics.open_connections(address),
             malformed_requests: metrics.malformed_requests.clone(),
             turned_away: metrics.turned_away(),

@@ -9,6 +9,7 @@ use portcullis_config::{
     Config,
     routes::{self, Access, AddressLists, AuditLevel, Rewrite, Target as RouteTarget},
     server::{SecurityHeaders, Server as ServerSettings},
+    upstreams as config,
 };
 use portcullis_policy::{
     client_address::TrustedProxies,
@@ -78,6 +79,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) auth_socket: Option<&'a Path>,
     /// For the breakers' jitter and the first choice among endpoints.
     pub(crate) seed: u64,
+    /// What is in force until now. Its upstreams hand on what they are doing to those of the same name.
+    pub(crate) previous: Option<&'a Snapshot>,
 }
 
 impl Snapshot {
@@ -109,6 +112,21 @@ impl Snapshot {
             server: config.server.clone(),
             upstreams: upstreams.all(),
             routes,
+        }
+    }
+
+    pub(crate) fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.upstreams
+            .iter()
+            .find(|upstream| *upstream.name == *name)
+    }
+
+    /// Gives what is shared with the snapshot before it the settings of this one. From here on there is no way back.
+    pub(crate) fn take_over(&self, upstreams: &[Arc<config::Upstream>]) {
+        for settings in upstreams {
+            if let Some(upstream) = self.upstream(&settings.name) {
+                upstream.reconfigure(settings);
+            }
         }
     }
 

@@ -69,7 +69,7 @@ impl Status {
                 upstream.metrics.show(breaker.state(now));
             }
         }
-        metrics.count_cache(self.gateway.snapshot.load().verifier.cache_counts());
+        metrics.count_cache(self.gateway.cache_counts());
     }
 
     fn upstream(&self, upstream: &Upstream) -> UpstreamStatus {

@@ -22,6 +22,9 @@ use crate::{
     snapshot::Surroundings,
 };
 
+/// How the embedded auth service is called among the upstreams. No configured one can be: names have no colon.
+const AUTH: &str = "builtin:auth";
+
 /// A named group of endpoints, with what it is doing right now.
 pub(crate) struct Upstream {
     pub(crate) name: Arc<str>,
@@ -86,6 +89,14 @@ impl Target {
         })
     }
 
+    /// The same address under other timeouts: what is in flight there still is.
+    pub(crate) fn renewed(&self, timeouts: &UpstreamTimeouts) -> Option<Self> {
+        Some(Self {
+            in_flight: Arc::clone(&self.in_flight),
+            ..Self::new(self.address.clone(), timeouts)?
+        })
+    }
+
     /// The peer for one attempt that may take `timeout` in all.
     pub(crate) fn peer(&self, timeout: Duration) -> Box<HttpPeer> {
         let mut peer = Box::new(self.peer.clone());
@@ -96,19 +107,29 @@ impl Target {
 }
 
 impl Upstream {
-    fn new(upstream: &config::Upstream, metrics: &Metrics, seed: u64) -> Self {
+    /// `before` is the upstream of this name in the configuration before this one.
+    fn new(
+        upstream: &config::Upstream,
+        before: Option<&Self>,
+        metrics: &Metrics,
+        seed: u64,
+    ) -> Self {
+        let fresh_breaker = || {
+            Arc::new(Breaker::new(
+                &upstream.circuit_breaker,
+                probe_lease(upstream),
+                seed,
+            ))
+        };
         Self {
             name: Arc::from(upstream.name.as_str()),
             timeouts: upstream.timeouts,
-            // A probe outlives its request only if its outcome is lost; then its place is free after two timeouts.
-            breaker: Some(Arc::new(Breaker::new(
-                &upstream.circuit_breaker,
-                2 * upstream.timeouts.request,
-                seed,
-            ))),
+            breaker: before
+                .and_then(|before| before.breaker.clone())
+                .or_else(|| Some(fresh_breaker())),
             attempts: upstream.attempts,
             max_in_flight: upstream.max_in_flight,
-            in_flight: Arc::default(),
+            in_flight: in_flight_of(before),
             is_auth: false,
             metrics: metrics.upstream(&upstream.name),
             endpoints: upstream.endpoints.clone(),
@@ -119,20 +140,20 @@ impl Upstream {
     }
 
     /// The embedded auth service: one Unix socket, no breaker, no second attempt. Without a socket it has no endpoint.
-    fn auth(socket: Option<&Path>, metrics: &Metrics) -> Self {
+    fn auth(socket: Option<&Path>, before: Option<&Self>, metrics: &Metrics) -> Self {
         let timeouts = UpstreamTimeouts {
             connect: Duration::from_secs(1),
             request: Duration::from_secs(30),
             idle: Duration::from_secs(55),
         };
         let auth = Self {
-            name: Arc::from("builtin:auth"),
+            name: Arc::from(AUTH),
             breaker: None,
             attempts: 1,
             max_in_flight: None,
-            in_flight: Arc::default(),
+            in_flight: in_flight_of(before),
             is_auth: true,
-            metrics: metrics.upstream("builtin:auth"),
+            metrics: metrics.upstream(AUTH),
             endpoints: socket
                 .map(|path| Endpoint::Unix(path.to_owned()))
                 .into_iter()
@@ -142,8 +163,15 @@ impl Upstream {
             turn: AtomicU64::new(0),
             timeouts,
         };
-        resolve::set_known(&auth);
+        resolve::set_known(&auth, before);
         auth
+    }
+
+    /// The breaker is the one that was there before, with all it has seen.
+    pub(crate) fn reconfigure(&self, settings: &config::Upstream) {
+        if let Some(breaker) = &self.breaker {
+            breaker.reconfigure(&settings.circuit_breaker, probe_lease(settings));
+        }
     }
 
     /// The target for the next attempt, other than `failed` where there is another.
@@ -166,6 +194,16 @@ impl Upstream {
         }
         Some(Arc::clone(chosen))
     }
+}
+
+/// A probe outlives its request only if its outcome is lost; then its place is free after two timeouts.
+fn probe_lease(upstream: &config::Upstream) -> Duration {
+    2 * upstream.timeouts.request
+}
+
+/// Requests that began before a reload count on.
+fn in_flight_of(before: Option<&Upstream>) -> Arc<AtomicUsize> {
+    before.map_or_else(Arc::default, |before| Arc::clone(&before.in_flight))
 }
 
 fn pick(targets: &[Arc<Target>], turn: u64) -> Option<&Arc<Target>> {
@@ -209,16 +247,22 @@ pub(crate) struct Upstreams {
 
 impl Upstreams {
     pub(crate) fn build(upstreams: &[Arc<config::Upstream>], around: &Surroundings<'_>) -> Self {
+        let before = |name: &str| Some(&**around.previous?.upstream(name)?);
         let named = upstreams.iter().zip(0..).map(|(upstream, nth)| {
             let seed = scatter(around.seed.wrapping_add(nth));
-            let compiled = Upstream::new(upstream, around.metrics, seed);
-            resolve::set_known(&compiled);
+            let before = before(&upstream.name);
+            let compiled = Upstream::new(upstream, before, around.metrics, seed);
+            resolve::set_known(&compiled, before);
             (upstream.name.clone(), Arc::new(compiled))
         });
         Self {
             named: named.collect(),
-            auth: Arc::new(Upstream::auth(around.auth_socket, around.metrics)),
-            nowhere: Arc::new(Upstream::auth(None, around.metrics)),
+            auth: Arc::new(Upstream::auth(
+                around.auth_socket,
+                before(AUTH),
+                around.metrics,
+            )),
+            nowhere: Arc::new(Upstream::auth(None, None, around.metrics)),
         }
     }
 

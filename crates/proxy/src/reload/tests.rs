@@ -1,0 +1,179 @@
+//! What one snapshot hands on to the next, compiled from texts side by side.
+
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use portcullis_audit::{Desk, DeskLimits};
+use portcullis_config::units::Timestamp;
+use portcullis_policy::{breaker::State, clock::Moment, limits::Limiter};
+use portcullis_tokens::{Revocations, VerifierParts};
+use prometheus::Registry;
+
+use super::*;
+use crate::{
+    serve::Parts,
+    snapshot::Snapshot,
+    upstream::{Target, Upstream},
+};
+
+const HOTEL: &str = "hotel: { endpoints: [127.0.0.1:9, 127.0.0.2:9], circuit_breaker: { consecutive_failures: 1 } }";
+
+fn config(upstreams: &str) -> Config {
+    let text = format!(
+        "version: 1
+server: {{ listeners: [{{ address: 127.0.0.1:1 }}], admin: 127.0.0.1:2, access_log: none }}
+upstreams: {{ {upstreams} }}
+routes: [{{ name: open, match: {{ path: /** }}, upstream: hotel, auth: public }}]"
+    );
+    portcullis_config::parse(&text, "test.yaml", &|_| Err("none".into())).unwrap()
+}
+
+fn verifier() -> Arc<Verifier> {
+    let parts = VerifierParts {
+        issuers: Vec::new(),
+        cache_entries: 1,
+        cache_bytes: 1024,
+        revocations: Arc::new(Revocations::new()),
+    };
+    Arc::new(Verifier::new(parts).unwrap())
+}
+
+fn gateway() -> Gateway {
+    Gateway::assemble(Parts {
+        config: &config(HOTEL),
+        limiter: Arc::new(Limiter::new((1, 2), 16)),
+        verifier: verifier(),
+        desk: Arc::new(Desk::new(DeskLimits::default())),
+        registry: &Registry::new(),
+        auth_socket: None,
+        clock: Arc::new(|| NOW),
+        seed: [3, 4],
+    })
+    .unwrap()
+}
+
+const NOW: Moment = Moment {
+    since_start: Duration::from_secs(1),
+    wall: Timestamp::from_secs(1),
+};
+
+fn hotel(snapshot: &Snapshot) -> Arc<Upstream> {
+    Arc::clone(snapshot.upstream("hotel").unwrap())
+}
+
+fn target(upstream: &Upstream, address: &str) -> Arc<Target> {
+    let targets = upstream.targets.load();
+    let found = targets
+        .iter()
+        .find(|target| target.address.to_string() == address);
+    Arc::clone(found.unwrap())
+}
+
+/// The hotel as another configuration has it.
+fn reloaded(gateway: &Gateway, upstreams: &str) -> Arc<Upstream> {
+    let config = config(upstreams);
+    let snapshot = gateway.compile(&config, &verifier());
+    snapshot.take_over(&config.upstreams);
+    hotel(&snapshot)
+}
+
+#[test]
+fn an_open_breaker_stays_open_and_takes_the_new_settings() {
+    let gateway = gateway();
+    let before = hotel(&gateway.snapshot.load()).breaker.clone().unwrap();
+    before.enter(NOW).unwrap().fail(NOW);
+    let after = reloaded(
+        &gateway,
+        "hotel: { endpoints: [127.0.0.3:9], circuit_breaker: { consecutive_failures: 2 } }",
+    );
+    let after = after.breaker.clone().unwrap();
+    assert_eq!(after.state(NOW), State::Open);
+    assert!(
+        Arc::ptr_eq(&before, &after),
+        "requests still in flight must settle with the breaker that is asked"
+    );
+}
+
+#[test]
+fn a_configuration_that_is_only_compiled_changes_no_breaker() {
+    let gateway = gateway();
+    let before = hotel(&gateway.snapshot.load()).breaker.clone().unwrap();
+    let patient =
+        "hotel: { endpoints: [127.0.0.3:9], circuit_breaker: { consecutive_failures: 100 } }";
+    gateway.compile(&config(patient), &verifier());
+    before.enter(NOW).unwrap().fail(NOW);
+    assert_eq!(
+        before.state(NOW),
+        State::Open,
+        "one failure is still enough"
+    );
+}
+
+#[test]
+fn requests_in_flight_count_on_at_an_endpoint_that_stays() {
+    let gateway = gateway();
+    let before = hotel(&gateway.snapshot.load());
+    before.in_flight.fetch_add(3, Relaxed);
+    let busy = target(&before, "127.0.0.2:9");
+    busy.in_flight.fetch_add(2, Relaxed);
+    for other in [
+        HOTEL,
+        "hotel: { endpoints: [127.0.0.4:9, 127.0.0.2:9], timeouts: { connect: 7s } }",
+    ] {
+        let after = reloaded(&gateway, other);
+        assert_eq!(after.in_flight.load(Relaxed), 3, "{other}");
+        let after = target(&after, "127.0.0.2:9");
+        assert!(
+            Arc::ptr_eq(&busy.in_flight, &after.in_flight),
+            "{other}: they must be given back to the count that is looked at"
+        );
+    }
+}
+
+#[test]
+fn what_a_name_resolved_to_stays_with_the_name_and_goes_with_it() {
+    let gateway = gateway();
+    let named = "hotel: { endpoints: [hotel.invalid:9] }";
+    let config = config(named);
+    let snapshot = gateway.compile(&config, &verifier());
+    let resolved = Target::new(
+        crate::upstream::Address::Inet("127.0.0.9:9".parse().unwrap()),
+        &hotel(&snapshot).timeouts,
+    );
+    hotel(&snapshot)
+        .targets
+        .store(Arc::new(resolved.map(Arc::new).into_iter().collect()));
+    gateway.snapshot.store(Arc::new(snapshot));
+    let slower = "hotel: { endpoints: [hotel.invalid:9], timeouts: { connect: 7s } }";
+    target(&reloaded(&gateway, slower), "127.0.0.9:9");
+    let elsewhere = reloaded(&gateway, "hotel: { endpoints: [other.invalid:9] }");
+    assert!(
+        elsewhere.targets.load().is_empty(),
+        "nobody said that the other name leads there"
+    );
+}
+
+#[test]
+fn an_upstream_under_another_name_begins_anew() {
+    let gateway = gateway();
+    let breaker = hotel(&gateway.snapshot.load()).breaker.clone().unwrap();
+    breaker.enter(NOW).unwrap().fail(NOW);
+    let text = format!("{HOTEL}, inn: {{ endpoints: [127.0.0.1:9] }}");
+    let snapshot = gateway.compile(&config(&text), &verifier());
+    let inn = snapshot.upstream("inn").unwrap().breaker.clone().unwrap();
+    assert_eq!(inn.state(NOW), State::Closed);
+}
+
+#[tokio::test]
+async fn the_caches_of_replaced_verifiers_are_counted_on() {
+    let gateway = gateway();
+    let runtime = Handle::current();
+    let ask = || {
+        let verifier = &gateway.snapshot.load().verifier;
+        verifier.verify("a.b.c", NOW.wall).unwrap_err();
+    };
+    ask();
+    let snapshot = gateway.compile(&config(HOTEL), &verifier());
+    gateway.put_in_force(Arc::new(snapshot), &runtime);
+    ask();
+    assert_eq!(gateway.cache_counts().misses, 2);
+}
