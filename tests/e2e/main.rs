@@ -32,6 +32,8 @@ mod hostile_tokens;
 #[cfg(test)]
 mod journey;
 #[cfg(test)]
+mod limit_keys;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod registration;

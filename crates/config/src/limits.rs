@@ -1,6 +1,11 @@
 //! `rate_limits:` named budgets that routes spend from.
 
-use std::{collections::BTreeMap, num::NonZeroU64};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU64,
+};
+
+use http::HeaderName;
 
 use crate::units::Rate;
 
@@ -18,12 +23,19 @@ pub struct RateLimit {
     pub tiers: BTreeMap<String, Tier>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What of a request is counted apart. What is absent from it is a value as any other: those without share one bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KeyPart {
     Ip,
     /// The principal; the client address where the route has none.
     User,
     Route,
+    /// Whatever the client sends under this name. It may send what it likes, so this is no bound on a client alone.
+    Header(HeaderName),
+    /// `claim:tenant`: the tenant, from the claim that an issuer's `claims.tenant` names.
+    Tenant,
+    /// A claim as it stands in the token, by its name or its path; the client address where there is no token.
+    Claim(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +47,25 @@ pub enum Tier {
 impl RateLimit {
     /// Whether it is spent after access (it needs the principal) rather than before the token.
     pub fn needs_principal(&self) -> bool {
-        self.key.contains(&KeyPart::User) || !self.tiers.is_empty()
+        self.key.iter().any(KeyPart::needs_principal) || !self.tiers.is_empty()
     }
+}
+
+impl KeyPart {
+    /// Whether only a token can say it.
+    pub fn needs_principal(&self) -> bool {
+        match self {
+            Self::User | Self::Tenant | Self::Claim(_) => true,
+            Self::Ip | Self::Route | Self::Header(_) => false,
+        }
+    }
+}
+
+/// The claims that `parts` count by, and that must therefore be remembered of every token.
+pub fn claims_in<'a>(parts: impl IntoIterator<Item = &'a KeyPart>) -> BTreeSet<&'a str> {
+    let claim = |part: &'a KeyPart| match part {
+        KeyPart::Claim(name) => Some(name.as_str()),
+        KeyPart::Ip | KeyPart::User | KeyPart::Route | KeyPart::Header(_) | KeyPart::Tenant => None,
+    };
+    parts.into_iter().filter_map(claim).collect()
 }

@@ -9,6 +9,7 @@
 
 mod buckets;
 mod gcra;
+mod key;
 mod plan;
 
 use std::{
@@ -30,7 +31,8 @@ use buckets::{Buckets, Place, Shard};
 use gcra::Weighed;
 
 pub use gcra::{Quota, Refused, Standing};
-pub use plan::{Caller, Draw, LimitPlan};
+pub use key::{Caller, Identity};
+pub use plan::{Draw, LimitPlan};
 
 /// Keys remembered for one limit. At a million the buckets of a limit take some 60 MB.
 pub const DEFAULT_KEYS: usize = 1_000_000;

@@ -6,6 +6,7 @@ use anyhow::Context;
 use portcullis_config::{
     Config,
     issuers::{Issuer, KeySource},
+    limits::claims_in,
 };
 use portcullis_tokens::{IssuerSpec, KeySet, Revocations, SigningKey, Verifier, VerifierParts};
 
@@ -20,6 +21,8 @@ pub(crate) fn verifier(
     signing: Option<&SigningKey>,
     revocations: Arc<Revocations>,
 ) -> anyhow::Result<Verifier> {
+    let counted = claims_in(config.rate_limits.iter().flat_map(|limit| &limit.key));
+    let remembered: Arc<[Arc<str>]> = counted.into_iter().map(Arc::from).collect();
     let own = config
         .auth
         .as_ref()
@@ -37,8 +40,12 @@ pub(crate) fn verifier(
         foreign(issuer).with_context(|| format!("issuers: {} cannot be used", issuer.name))
     });
     let largest = config.issuers.iter().map(|issuer| issuer.token_cache).max();
+    let issuers = own
+        .into_iter()
+        .chain(foreign)
+        .map(|issuer| Ok(issuer?.remembering(Arc::clone(&remembered))));
     let parts = VerifierParts {
-        issuers: own.into_iter().chain(foreign).collect::<Result<_, _>>()?,
+        issuers: issuers.collect::<anyhow::Result<_>>()?,
         cache_entries: largest.unwrap_or(0).max(CACHED_TOKENS),
         cache_bytes: CACHED_BYTES,
         revocations,

@@ -196,13 +196,7 @@ async fn spend(
     arrival: &Arrival<'_>,
     caller: &Caller,
 ) -> Result<Option<Standing>, Rejection> {
-    let principal = caller.verified();
-    let counted = limits::Caller {
-        address: arrival.client.ip,
-        subject: principal.map(|principal| principal.subject()),
-        roles: principal.map_or(&[], |principal| principal.roles()),
-        route: &route.name,
-    };
+    let counted = counted(route, arrival, caller);
     let draws: SmallVec<[Draw<'_>; 4]> = spends
         .iter()
         .filter_map(|spend| spend.plan.draw(&counted, spend.cost))
@@ -212,6 +206,20 @@ async fn spend(
         spend.count(taken.as_ref().err());
     }
     taken.map_err(|refused| Rejection::RateLimited(Box::new(refused)))
+}
+
+/// Whom limits count the request for.
+fn counted<'a>(
+    route: &'a Route,
+    arrival: &'a Arrival<'_>,
+    caller: &'a Caller,
+) -> limits::Caller<'a> {
+    limits::Caller {
+        address: arrival.client.ip,
+        headers: &arrival.request.headers,
+        route: &route.name,
+        principal: caller.verified().map(|principal| (&**principal).into()),
+    }
 }
 
 /// Of two stages the one with less left is told to the client.

@@ -10,6 +10,7 @@ use crate::{
     error::TokenError,
     issuer::OWN_RESOURCE,
     principal::{IssuerName, VerifiedClaims},
+    remembered::RememberedClaims,
     scopes::ScopeSet,
     text,
 };
@@ -34,6 +35,7 @@ impl Mapping {
             tenant: claims
                 .optional_name(&self.claims.tenant, "tenant")?
                 .map(Into::into),
+            remembered: RememberedClaims::default(),
             session: None,
             version: 0,
             token_id: claims

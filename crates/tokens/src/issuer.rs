@@ -16,6 +16,7 @@ use crate::{
     header::Header,
     keys::{BoundKey, BoundKeys, KeySet},
     principal::{IssuerName, Principal, VerifiedClaims},
+    remembered::RememberedClaims,
     scopes::ScopeSet,
     text,
 };
@@ -36,6 +37,7 @@ pub struct IssuerSpec {
     clock_skew: Duration,
     max_lifetime: Duration,
     keys: KeySet,
+    remembered: Arc<[Arc<str>]>,
 }
 
 pub(crate) enum Rules {
@@ -62,6 +64,7 @@ impl IssuerSpec {
             clock_skew: LOCAL_CLOCK_SKEW,
             max_lifetime,
             keys,
+            remembered: Arc::default(),
         }
     }
 
@@ -86,7 +89,17 @@ impl IssuerSpec {
             clock_skew: settings.clock_skew,
             max_lifetime: settings.max_token_lifetime,
             keys,
+            remembered: Arc::default(),
         })
+    }
+
+    /// Its principals keep the values of these claims, named as they stand in the token.
+    #[must_use]
+    pub fn remembering(self, claims: Arc<[Arc<str>]>) -> Self {
+        Self {
+            remembered: claims,
+            ..self
+        }
     }
 }
 
@@ -99,6 +112,7 @@ pub(crate) struct Issuer {
     types: Vec<TokenType>,
     clock_skew: Duration,
     max_lifetime: Duration,
+    remembered: Arc<[Arc<str>]>,
     pub(crate) keys: ArcSwap<BoundKeys>,
 }
 
@@ -112,6 +126,7 @@ impl Issuer {
             types: spec.types,
             clock_skew: spec.clock_skew,
             max_lifetime: whole_seconds(spec.max_lifetime),
+            remembered: spec.remembered,
             keys: ArcSwap::from_pointee(keys),
         }
     }
@@ -154,6 +169,7 @@ impl Issuer {
             Rules::Local => read_local(claims, &validity)?,
             Rules::Foreign(mapping) => mapping.read(claims)?,
         };
+        verified.remembered = RememberedClaims::read(&self.remembered, claims);
         verified.key_id = key.id.clone();
         verified.expires_at = validity.expires_at;
         verified.refused_from = validity.expires_at.plus(self.clock_skew);
@@ -191,7 +207,7 @@ fn whole_seconds(duration: Duration) -> Duration {
     Duration::from_secs(duration.as_secs().saturating_add(u64::from(rounds_up)))
 }
 
-/// All claims of RFC 9068 and ours; `key_id` and the times are the caller's to set.
+/// All claims of RFC 9068 and ours; `key_id`, `remembered` and the times are the caller's to set.
 fn read_local(claims: Claims<'_>, validity: &Validity) -> Result<VerifiedClaims, TokenError> {
     if validity.issued_at.is_none() {
         return Err(TokenError::BadClaims("iat"));
@@ -212,6 +228,7 @@ fn read_local(claims: Claims<'_>, validity: &Validity) -> Result<VerifiedClaims,
         scopes: local_scopes(claims)?,
         roles: local_roles(claims)?,
         tenant: claims.optional_name("tenant", "tenant")?.map(Into::into),
+        remembered: RememberedClaims::default(),
         session: Some(claims.name("sid", "sid")?.into()),
         version,
         token_id: claims.name("jti", "jti")?.into(),

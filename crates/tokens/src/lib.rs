@@ -17,6 +17,7 @@ mod issuer;
 mod json;
 mod keys;
 mod principal;
+mod remembered;
 mod revocations;
 mod scopes;
 mod signing;
@@ -34,6 +35,7 @@ pub use crate::{
     issuer::{IssuerSpec, LOCAL_CLOCK_SKEW, OWN_RESOURCE},
     keys::{KeySet, VerificationKey},
     principal::{IssuerName, Principal},
+    remembered::RememberedClaims,
     revocations::{Bearer, Revocation, Revocations},
     scopes::{InvalidScope, ScopeSet},
     signing::{SigningAlgorithm, SigningKey},

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis_config::{issuers::LOCAL, units::Timestamp};
 
-use crate::{revocations::Bearer, scopes::ScopeSet};
+use crate::{remembered::RememberedClaims, revocations::Bearer, scopes::ScopeSet};
 
 /// Who calls, and what the token lets them do. Shared, never copied.
 #[derive(Debug)]
@@ -41,6 +41,7 @@ pub(crate) struct VerifiedClaims {
     pub(crate) scopes: ScopeSet,
     pub(crate) roles: Box<[Box<str>]>,
     pub(crate) tenant: Option<Box<str>>,
+    pub(crate) remembered: RememberedClaims,
     pub(crate) session: Option<Box<str>>,
     pub(crate) version: u64,
     pub(crate) token_id: Box<str>,
@@ -82,6 +83,11 @@ impl Principal {
 
     pub fn tenant(&self) -> Option<&str> {
         self.claims.tenant.as_deref()
+    }
+
+    /// Those that [`crate::IssuerSpec::remembering`] asked for.
+    pub fn remembered(&self) -> &RememberedClaims {
+        &self.claims.remembered
     }
 
     /// Foreign tokens have none.
@@ -154,6 +160,7 @@ impl Principal {
         size_of::<Self>()
             + names.sum::<usize>()
             + optional.sum::<usize>()
+            + claims.remembered.weight()
             + words.map(|length| 2 * length + 17).sum::<usize>()
     }
 }

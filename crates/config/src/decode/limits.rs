@@ -7,8 +7,9 @@ use std::{
     time::Duration,
 };
 
+use super::limit_keys;
 use crate::{
-    limits::{KeyPart, RateLimit, Tier},
+    limits::{RateLimit, Tier},
     names,
     reader::{Section, Value},
     routes::Spend,
@@ -57,13 +58,7 @@ fn rate_limit(name: &str, section: &Section<'_>, roles: &[String]) -> RateLimit 
     let limit_count = rate.map_or(NonZeroU64::MAX, |rate| rate.count);
     RateLimit {
         name: name.to_owned(),
-        key: section
-            .require(
-                "key",
-                "write what is counted apart: ip, user, route, or a list of them",
-            )
-            .map(|value| key_parts(&value))
-            .unwrap_or_default(),
+        key: limit_keys::key(section),
         rate: rate.unwrap_or(Rate {
             count: NonZeroU64::MIN,
             period: Duration::from_secs(1),
@@ -85,39 +80,6 @@ fn rate(section: &Section<'_>) -> Option<Rate> {
     section
         .require("limit", "write so many in so long, such as 60/1m")?
         .parse(units::parse_rate)
-}
-
-fn key_parts(value: &Value<'_>) -> Vec<KeyPart> {
-    if value.is_single() {
-        return value.parse(key_part).into_iter().collect();
-    }
-    let elements = value.list();
-    if elements.is_empty() {
-        value.mistake("is empty: write ip, user, route, or a list of them");
-    }
-    let mut parts = Vec::new();
-    for element in elements {
-        let Some(part) = element.parse(key_part) else {
-            continue;
-        };
-        if parts.contains(&part) {
-            element.mistake("is written twice: keep one");
-        }
-        parts.push(part);
-    }
-    parts
-}
-
-fn key_part(text: &str) -> Result<KeyPart, String> {
-    match text {
-        "ip" => Ok(KeyPart::Ip),
-        "user" => Ok(KeyPart::User),
-        "route" => Ok(KeyPart::Route),
-        _ if text.starts_with("header:") || text.starts_with("claim:") => {
-            Err("is not supported yet: write ip, user or route".to_owned())
-        }
-        _ => Err("cannot be counted by: write ip, user or route".to_owned()),
-    }
 }
 
 fn tiers(value: &Value<'_>, roles: &[String]) -> BTreeMap<String, Tier> {

@@ -6,6 +6,7 @@
 mod access;
 mod auth;
 mod issuers;
+mod limit_keys;
 mod limits;
 mod routes;
 mod server;

@@ -1,6 +1,7 @@
 //! The loader as an operator meets it.
 
 mod defaults;
+mod limits;
 mod references;
 mod robustness;
 mod shipped;

@@ -8,6 +8,8 @@
 use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::key::Key;
+
 /// Enough that threads seldom meet in one, few enough that an empty limit is small.
 const SHARDS: usize = 64;
 
@@ -16,10 +18,6 @@ const SWEEP: usize = 2;
 
 /// Buckets looked at before a newcomer is sent to the overflow bucket.
 const SWEEP_WHEN_FULL: usize = 32;
-
-/// A hash of 128 bits stands for the caller: at a million keys two of them meet with a chance of about 10⁻²⁷, and as
-/// the hash is keyed with a secret, nobody can look for such a pair. They would share a budget, nothing worse.
-pub(super) type Key = [u64; 2];
 
 pub(super) struct Buckets {
     /// Its place in the order in which limits are locked.

@@ -1,33 +1,20 @@
 //! One configured limit, compiled: who is counted together, and which quota a caller has.
 
-use std::{hash::Hasher, net::IpAddr, num::NonZeroU32, sync::Arc};
+use std::{num::NonZeroU32, sync::Arc};
 
-use portcullis_config::limits::{KeyPart, RateLimit, Tier};
-use siphasher::sip128::{Hasher128, SipHasher13};
+use portcullis_config::limits::{RateLimit, Tier};
 
 use super::{
-    buckets::{Buckets, Key},
+    buckets::Buckets,
     gcra::Quota,
+    key::{Caller, Key, Keying},
 };
-
-/// Whom a request is counted for.
-#[derive(Clone, Copy, Debug)]
-pub struct Caller<'a> {
-    pub address: IpAddr,
-    /// The principal's subject. Absent on public routes: the address is counted in its place.
-    pub subject: Option<&'a str>,
-    pub roles: &'a [Box<str>],
-    /// The name of the route, which outlives a reload where its number may not.
-    pub route: &'a str,
-}
 
 /// A limit of the current snapshot over buckets that outlive it.
 pub struct LimitPlan {
     name: Arc<str>,
     buckets: Arc<Buckets>,
-    seed: (u64, u64),
-    parts: Box<[KeyPart]>,
-    ipv6_mask: u128,
+    keying: Keying,
     quota: Arc<Quota>,
     tiers: Box<[TierPlan]>,
     /// The time in which the slowest bucket of this limit fills.
@@ -65,11 +52,7 @@ impl LimitPlan {
             .map(|quota| quota.tolerance());
         Self {
             buckets,
-            seed,
-            parts: limit.key.clone().into(),
-            ipv6_mask: u128::MAX
-                .checked_shl(u32::from(128 - limit.ipv6_prefix.min(128)))
-                .unwrap_or(0),
+            keying: Keying::new(&limit.key, limit.ipv6_prefix, seed),
             ceiling: tolerances.fold(quota.tolerance(), u64::max),
             needs_principal: limit.needs_principal(),
             name,
@@ -89,11 +72,14 @@ impl LimitPlan {
 
     /// `None` where the caller's tier is unlimited: such a caller takes nothing.
     pub fn draw(&self, caller: &Caller<'_>, cost: NonZeroU32) -> Option<Draw<'_>> {
-        let quota = self.quota_of(caller.roles)?;
+        let roles = caller
+            .principal
+            .map_or(&[][..], |principal| principal.roles);
+        let quota = self.quota_of(roles)?;
         Some(Draw {
             plan: self,
             quota,
-            key: self.key_of(caller),
+            key: self.keying.key_of(caller),
             cost: u64::from(cost.get()),
         })
     }
@@ -108,35 +94,6 @@ impl LimitPlan {
             }
         }
         Some(best.unwrap_or(&self.quota))
-    }
-
-    /// Every part is written with a mark of its kind and its length, so that no two lists of parts read the same.
-    fn key_of(&self, caller: &Caller<'_>) -> Key {
-        let mut hasher = SipHasher13::new_with_keys(self.seed.0, self.seed.1);
-        for part in &self.parts {
-            match (part, caller.subject) {
-                (KeyPart::Ip, _) | (KeyPart::User, None) => {
-                    self.write_address(&mut hasher, caller.address)
-                }
-                (KeyPart::User, Some(subject)) => write_text(&mut hasher, b'u', subject),
-                (KeyPart::Route, _) => write_text(&mut hasher, b'r', caller.route),
-            }
-        }
-        let hash = hasher.finish128();
-        [hash.h1, hash.h2]
-    }
-
-    fn write_address(&self, hasher: &mut SipHasher13, address: IpAddr) {
-        match address.to_canonical() {
-            IpAddr::V4(address) => {
-                hasher.write_u8(b'4');
-                hasher.write_u32(address.to_bits());
-            }
-            IpAddr::V6(address) => {
-                hasher.write_u8(b'6');
-                hasher.write_u128(address.to_bits() & self.ipv6_mask);
-            }
-        }
     }
 
     pub(super) fn buckets(&self) -> &Buckets {
@@ -164,12 +121,6 @@ impl TierPlan {
             quota,
         }
     }
-}
-
-fn write_text(hasher: &mut SipHasher13, kind: u8, text: &str) {
-    hasher.write_u8(kind);
-    hasher.write_usize(text.len());
-    hasher.write(text.as_bytes());
 }
 
 #[cfg(test)]

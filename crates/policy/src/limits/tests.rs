@@ -4,14 +4,16 @@ use std::{
     collections::BTreeMap,
     net::IpAddr,
     num::{NonZeroU32, NonZeroU64},
-    sync::atomic::AtomicU64,
+    sync::{LazyLock, atomic::AtomicU64},
     thread,
 };
 
+use http::HeaderMap;
 use portcullis_config::{
     limits::KeyPart,
     units::{Rate, Timestamp},
 };
+use portcullis_tokens::RememberedClaims;
 use proptest::prelude::*;
 
 use super::*;
@@ -52,11 +54,19 @@ fn at(millis: u64) -> Moment {
 }
 
 fn user(subject: &str) -> Caller<'_> {
+    static HEADERS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+    static CLAIMS: LazyLock<RememberedClaims> = LazyLock::new(RememberedClaims::default);
     Caller {
         address: IpAddr::from([192, 0, 2, 1]),
-        subject: Some(subject),
-        roles: &[],
+        headers: &HEADERS,
         route: "hotel",
+        principal: Some(Identity {
+            issuer: "local",
+            subject,
+            roles: &[],
+            tenant: None,
+            claims: &CLAIMS,
+        }),
     }
 }
 

@@ -17,6 +17,7 @@ fn principal(subject: &str) -> Arc<Principal> {
         scopes: ScopeSet::default(),
         roles: Box::default(),
         tenant: None,
+        remembered: crate::RememberedClaims::default(),
         session: None,
         version: 0,
         token_id: Box::default(),

@@ -69,6 +69,31 @@ fn theirs(header: &str, changes: &Value) -> String {
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 
 #[test]
+fn claims_asked_for_are_remembered_if_they_have_one_spelling() {
+    let settings = corp();
+    let keys = KeySet::from_secret(&SecretString::from(SECRET), &settings.algorithms)
+        .expect("a long secret");
+    let names = ["org", "plan", "beta", "groups", "absent", "realm.unit"].map(Arc::from);
+    let foreign = IssuerSpec::foreign(&settings, keys)
+        .expect("a good name")
+        .remembering(Arc::new(names));
+    let claims = json!({
+        "org": "1", "plan": 1, "beta": true, "groups": ["a"], "realm": { "unit": "u" }, "other": "x",
+    });
+    let principal = verifier_of(vec![foreign], &Arc::default())
+        .verify(&theirs(HEADER, &claims), now())
+        .expect("a token of theirs");
+    let check = |name, expected| assert_eq!(principal.remembered().value(name), expected, "{name}");
+    check("org", Some(r#""1""#));
+    check("plan", Some("1"));
+    check("beta", Some("true"));
+    check("realm.unit", Some(r#""u""#));
+    check("groups", None);
+    check("absent", None);
+    check("other", None);
+}
+
+#[test]
 fn a_foreign_user_bears_the_name_of_the_issuer_and_only_mapped_roles() {
     let changes =
         json!({"tid": "t1", "jti": "j1", "client_id": "app", "sid": "session-1", "ver": 9});

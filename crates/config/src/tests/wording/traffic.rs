@@ -61,7 +61,8 @@ fn rate_limits() {
         "rate_limits: { a: { key: ip, limit: 0/1m } }",
         "rate_limits: { a: { key: ip, limit: 60/0s, burst: 0 } }",
         "rate_limits: { a: { key: [], limit: 60/1m, ipv6_prefix: 8 } }",
-        "rate_limits: { a: { key: [user, user, 'header:X-Key', cookie], limit: 60/1m } }",
+        "rate_limits: { a: { key: [user, user, 'header:X-Key', 'header:x-key', cookie], limit: 60/1m } }",
+        "rate_limits: { a: { key: ['header:', 'header:X Y', 'header:Host', 'claim:', 'claim:a b', 'claim:jti'], limit: 60/1m } }",
         "rate_limits: { a: { key: user, limit: 60/1m, tiers: { gest: 600/1m, guest: most } } }",
         "rate_limits: { a: { key: user, in_flight: 20 } }",
         "rate_limits: { sharing: { key: ip, limit: 60/1m } }",
@@ -70,16 +71,22 @@ fn rate_limits() {
     ];
     assert_snapshot!(table(&cases), @r#"
     g.yaml:2:19: rate_limits.a: `limit` is missing: write so many in so long, such as 60/1m
-    g.yaml:2:19: rate_limits.a: `key` is missing: write what is counted apart: ip, user, route, or a list of them
+    g.yaml:2:19: rate_limits.a: `key` is missing: write what is counted apart: ip, user, route, header:Name, claim:name, or a list of them
     g.yaml:2:37: rate_limits.a.limit: `60` is not a rate: write so many in so long, such as 60/1m
     g.yaml:2:37: rate_limits.a.limit: `0/1m` lets nothing pass: to close a route, remove it
     g.yaml:2:37: rate_limits.a.limit: `60/0s` is out of range: the count goes up to 1000000000, the period from 1ms to 3650d
     g.yaml:2:51: rate_limits.a.burst: `0` must be a whole number, from 1 to 1000000000
-    g.yaml:2:26: rate_limits.a.key: is empty: write ip, user, route, or a list of them
+    g.yaml:2:26: rate_limits.a.key: is empty: write ip, user, route, header:Name, claim:name, or a list of them
     g.yaml:2:57: rate_limits.a.ipv6_prefix: `8` must be a whole number, from 32 to 128
     g.yaml:2:33: rate_limits.a.key[1]: is written twice: keep one
-    g.yaml:2:39: rate_limits.a.key[2]: `header:X-Key` is not supported yet: write ip, user or route
-    g.yaml:2:55: rate_limits.a.key[3]: `cookie` cannot be counted by: write ip, user or route
+    g.yaml:2:55: rate_limits.a.key[3]: is written twice: keep one
+    g.yaml:2:71: rate_limits.a.key[4]: `cookie` cannot be counted by: write ip, user, route, header:Name or claim:name
+    g.yaml:2:27: rate_limits.a.key[0]: `header:` names no header: write one, as in header:X-Api-Client
+    g.yaml:2:38: rate_limits.a.key[1]: `header:X Y` names no header: write one, as in header:X-Api-Client
+    g.yaml:2:52: rate_limits.a.key[2]: `header:Host` differs between versions of HTTP: match hosts in routes, and write route
+    g.yaml:2:67: rate_limits.a.key[3]: `claim:` names no claim: write one, as in claim:tenant
+    g.yaml:2:77: rate_limits.a.key[4]: `claim:a b` names no claim: write one, as in claim:tenant
+    g.yaml:2:90: rate_limits.a.key[5]: `claim:jti` is another one in every token, and would limit nobody: write user
     g.yaml:2:61: rate_limits.a.tiers.gest: there is no role `gest`: did you mean `guest`?
     g.yaml:2:76: rate_limits.a.tiers.guest: `most` is not a rate: write so many in so long, such as 60/1m, or unlimited
     g.yaml:2:43: rate_limits.a.in_flight: is not supported yet: remove it

@@ -1,10 +1,13 @@
-//! Who is counted together, and with which quota.
+//! With which quota a caller is counted.
 
 use std::{collections::BTreeMap, num::NonZeroU64, time::Duration};
 
-use portcullis_config::units::Rate;
+use http::HeaderMap;
+use portcullis_config::{limits::KeyPart, units::Rate};
+use portcullis_tokens::RememberedClaims;
 
 use super::*;
+use crate::limits::Identity;
 
 fn rate(count: u64) -> Rate {
     Rate {
@@ -26,88 +29,6 @@ fn plan(key: &[KeyPart], tiers: &[(&str, Tier)]) -> LimitPlan {
             .collect::<BTreeMap<_, _>>(),
     };
     LimitPlan::new(&limit, Arc::new(Buckets::new(0, 10)), (1, 2))
-}
-
-fn caller<'a>(address: &str, subject: Option<&'a str>, route: &'a str) -> Caller<'a> {
-    Caller {
-        address: address.parse().expect("an address"),
-        subject,
-        roles: &[],
-        route,
-    }
-}
-
-fn share(key: &[KeyPart], one: Caller<'_>, other: Caller<'_>) -> bool {
-    let plan = plan(key, &[]);
-    plan.key_of(&one) == plan.key_of(&other)
-}
-
-#[test]
-fn addresses_of_one_ipv6_network_are_one_caller() {
-    let check = |one, other| {
-        share(
-            &[KeyPart::Ip],
-            caller(one, None, "r"),
-            caller(other, Some("u"), "s"),
-        )
-    };
-    assert!(check("2001:db8::1", "2001:db8::ffff:2"), "one /64");
-    assert!(!check("2001:db8::1", "2001:db8:0:1::1"), "another /64");
-    assert!(
-        check("192.0.2.1", "::ffff:192.0.2.1"),
-        "IPv4 in the clothes of IPv6"
-    );
-    assert!(!check("192.0.2.1", "192.0.2.2"));
-}
-
-#[test]
-fn a_user_is_counted_wherever_they_are() {
-    let check = |one, other| share(&[KeyPart::User], one, other);
-    assert!(check(
-        caller("192.0.2.1", Some("saad"), "r"),
-        caller("192.0.2.2", Some("saad"), "s")
-    ));
-    assert!(!check(
-        caller("192.0.2.1", Some("saad"), "r"),
-        caller("192.0.2.1", Some("admin"), "r")
-    ));
-}
-
-#[test]
-fn without_a_user_the_address_is_counted_and_is_nobody_s_name() {
-    let check = |one, other| share(&[KeyPart::User], one, other);
-    assert!(check(
-        caller("192.0.2.1", None, "r"),
-        caller("192.0.2.1", None, "s")
-    ));
-    assert!(!check(
-        caller("192.0.2.1", None, "r"),
-        caller("192.0.2.2", None, "r")
-    ));
-    assert!(!check(
-        caller("192.0.2.1", None, "r"),
-        caller("192.0.2.1", Some("192.0.2.1"), "r")
-    ));
-}
-
-#[test]
-fn combined_parts_are_counted_together() {
-    let both = [KeyPart::User, KeyPart::Route];
-    assert!(!share(
-        &both,
-        caller("192.0.2.1", Some("a"), "r"),
-        caller("192.0.2.1", Some("a"), "s")
-    ));
-    assert!(!share(
-        &both,
-        caller("192.0.2.1", Some("ab"), "c"),
-        caller("192.0.2.1", Some("a"), "bc")
-    ));
-    assert!(share(
-        &both,
-        caller("192.0.2.1", Some("a"), "r"),
-        caller("192.0.2.9", Some("a"), "r")
-    ));
 }
 
 #[test]
@@ -142,10 +63,18 @@ fn the_most_generous_tier_counts() {
 #[test]
 fn an_unlimited_caller_draws_nothing() {
     let plan = plan(&[KeyPart::User], &[("admin", Tier::Unlimited)]);
-    let roles = ["admin".into()];
+    let (roles, claims) = (["admin".into()], RememberedClaims::default());
     let admin = Caller {
-        roles: &roles,
-        ..caller("192.0.2.1", Some("root"), "r")
+        address: [192, 0, 2, 1].into(),
+        headers: &HeaderMap::new(),
+        route: "r",
+        principal: Some(Identity {
+            issuer: "local",
+            subject: "root",
+            roles: &roles,
+            tenant: None,
+            claims: &claims,
+        }),
     };
     assert!(plan.draw(&admin, NonZeroU32::MIN).is_none());
 }
