@@ -67,6 +67,7 @@ fn rehearsal(key: &SigningKey) -> Rehearsal {
             since_start: started.elapsed(),
             wall: Timestamp::from_millis(u64::try_from(now().as_millis()).unwrap_or(u64::MAX)),
         }),
+        spans: None,
         seed: [3, 4],
     })
     .expect("a gateway")

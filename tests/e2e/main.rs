@@ -52,6 +52,8 @@ mod slow_clients;
 #[cfg(test)]
 mod stage;
 #[cfg(test)]
+mod telling_collectors;
+#[cfg(test)]
 mod token_stage;
 #[cfg(test)]
 mod traces;

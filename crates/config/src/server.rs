@@ -1,6 +1,6 @@
 //! `server:` where the gateway listens, and what one connection or request may cost it.
 
-use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -18,6 +18,7 @@ pub struct Server {
     pub shutdown: Shutdown,
     pub headers: ResponseHeaders,
     pub access_log: AccessLog,
+    pub traces: Option<TraceCollector>,
 }
 
 #[derive(Clone, Debug)]
@@ -89,8 +90,16 @@ pub enum AccessLog {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogTarget {
     Stdout,
     Stderr,
+    /// Appended to; made anew where it has been moved away or removed.
+    File(PathBuf),
+}
+
+/// Who is told of traces: OTLP over HTTP, at `/v1/traces` below this address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceCollector {
+    pub url: String,
 }

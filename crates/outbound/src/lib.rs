@@ -1,1 +1,3 @@
 //! What the gateway fetches and sends by itself: issuers' keys, revocation feeds, traces.
+
+pub mod traces;

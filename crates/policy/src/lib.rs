@@ -19,4 +19,5 @@ pub mod limits;
 pub mod rate_headers;
 pub mod routing;
 pub mod security_headers;
+pub mod traces;
 pub mod wire;

@@ -27,6 +27,7 @@ mod run;
 mod serve;
 mod status;
 mod stop;
+mod traces;
 mod user;
 mod verification;
 

@@ -18,6 +18,7 @@ use crate::{
     run::Opened,
     status,
     stop::{self, Signals},
+    traces::Traces,
 };
 
 /// Returns when the gateway has been told to stop and has.
@@ -37,6 +38,7 @@ pub(crate) fn serve(opened: Opened) -> anyhow::Result<ExitCode> {
 
     opened.runtime.block_on(async {
         let stop = stopping.await.context("the stop was not seen to its end")?;
+        wired.traces.close(&stop).await;
         wired.books.close(stop).await;
         tracing::info!(signal = stop.signal, "the gateway has stopped");
         anyhow::Ok(())
@@ -52,6 +54,7 @@ struct Wired {
     books: Books,
     identity: Identity,
     proxy: Server,
+    traces: Traces,
     /// Held until the end: with it goes the folder of the socket.
     _auth: Option<AuthDoor>,
 }
@@ -63,6 +66,7 @@ impl Wired {
         let identity = runtime.block_on(Identity::establish(config, books.store(), &registry))?;
         let verifier = identity.verifier(config)?;
         let auth = identity.start_auth_service(&verifier, &books.desk, &registry)?;
+        let (traces, spans) = Traces::start(config, &registry)?;
         let [one, two, three, four] = random()?;
         let proxy = Server::bind(Parts {
             config,
@@ -72,6 +76,7 @@ impl Wired {
             registry: &registry,
             auth_socket: auth.as_ref().map(AuthDoor::path),
             clock: Arc::new(clock::moments()),
+            spans,
             seed: [three, four],
         })?;
         runtime.block_on(books.begin(&opened.origin))?;
@@ -80,6 +85,7 @@ impl Wired {
             books,
             identity,
             proxy,
+            traces,
             _auth: auth,
         })
     }

@@ -1,8 +1,11 @@
 //! One line of JSON a request, written by a thread of its own: a slow terminal must not slow a request.
 
 use std::{
+    fs::File,
     io::{self, BufWriter, Write},
     net::IpAddr,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
     sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
 };
 
@@ -57,13 +60,10 @@ impl AccessLog {
             });
         };
         let (writer, lines) = sync_channel(QUEUE);
-        let to = *to;
+        let mut output = Output::open(to)?;
         std::thread::Builder::new()
             .name(String::from("access-log"))
-            .spawn(move || match to {
-                LogTarget::Stdout => write_lines(&lines, io::stdout()),
-                LogTarget::Stderr => write_lines(&lines, io::stderr()),
-            })?;
+            .spawn(move || write_lines(&lines, &mut output))?;
         Ok(Self {
             writer: Some(writer),
             sample: out_of_2_32(*sample),
@@ -100,18 +100,71 @@ fn out_of_2_32(share: f64) -> u64 {
     scaled
 }
 
-/// Flushes whenever nothing more waits, so that a line is seen at once and a burst is written together.
-fn write_lines(lines: &Receiver<Vec<u8>>, to: impl Write) {
-    let mut to = BufWriter::new(to);
+/// A burst is written together, and seen as soon as nothing more waits. A closed pipe or a full disk: the log is lost,
+/// the gateway is not.
+fn write_lines(lines: &Receiver<Vec<u8>>, output: &mut Output) {
     while let Ok(first) = lines.recv() {
-        let rest = std::iter::from_fn(|| lines.try_recv().ok());
-        let written = std::iter::once(first)
-            .chain(rest)
-            .try_for_each(|line| to.write_all(&line));
-        if written.and_then(|()| to.flush()).is_err() {
-            // A closed pipe or a full disk: the log is lost, the gateway is not.
-            continue;
+        let waiting = lines.try_iter().take(QUEUE);
+        output.write(std::iter::once(first).chain(waiting)).ok();
+    }
+}
+
+enum Output {
+    Stdout,
+    Stderr,
+    File(LogFile),
+}
+
+impl Output {
+    fn open(target: &LogTarget) -> io::Result<Self> {
+        Ok(match target {
+            LogTarget::Stdout => Self::Stdout,
+            LogTarget::Stderr => Self::Stderr,
+            LogTarget::File(path) => Self::File(LogFile::open(path)?),
+        })
+    }
+
+    fn write(&mut self, burst: impl Iterator<Item = Vec<u8>>) -> io::Result<()> {
+        match self {
+            Self::Stdout => write_all(io::stdout(), burst),
+            Self::Stderr => write_all(io::stderr(), burst),
+            Self::File(log) => write_all(log.current()?, burst),
         }
+    }
+}
+
+fn write_all(to: impl Write, mut burst: impl Iterator<Item = Vec<u8>>) -> io::Result<()> {
+    let mut to = BufWriter::new(to);
+    burst.try_for_each(|line| to.write_all(&line))?;
+    to.flush()
+}
+
+/// A log that may be moved away under our hands: whoever rotates it need not tell us.
+struct LogFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl LogFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut options = File::options();
+        // Addresses and user ids are nobody's business but the operator's and the group's.
+        let file = options.append(true).create(true).mode(0o640).open(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+        })
+    }
+
+    /// The file that the path names now, made where there is none.
+    fn current(&mut self) -> io::Result<&File> {
+        let ours = self.file.metadata()?;
+        let is_ours =
+            |named: std::fs::Metadata| (named.dev(), named.ino()) == (ours.dev(), ours.ino());
+        if !std::fs::metadata(&self.path).is_ok_and(is_ours) {
+            *self = Self::open(&self.path)?;
+        }
+        Ok(&self.file)
     }
 }
 
@@ -133,6 +186,22 @@ mod tests {
         );
         assert!(!log.wants(false, u64::MAX), "half the answers are not");
         assert!(log.wants(false, 0), "the other half is");
+    }
+
+    #[test]
+    fn a_log_that_was_moved_away_goes_on_under_its_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("access.log");
+        let mut output = Output::open(&LogTarget::File(path.clone())).expect("a file");
+        let mut write = |line: &str| output.write([line.as_bytes().to_vec()].into_iter());
+        write("one\n").expect("written");
+        std::fs::rename(&path, folder.path().join("access.log.1")).expect("moved");
+        write("two\n").expect("written");
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect(name);
+        assert_eq!(
+            (&*read("access.log.1"), &*read("access.log")),
+            ("one\n", "two\n")
+        );
     }
 
     #[test]

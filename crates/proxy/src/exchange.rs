@@ -9,12 +9,13 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, header};
-use pingora::{Error, ErrorType, proxy::Session};
+use http::{HeaderName, HeaderValue, header};
+use pingora::{Error, ErrorType, http::RequestHeader, proxy::Session};
 use portcullis_policy::{
     client_address::ClientAddress,
     clock::Moment,
     rejection::{Malformation, Rejection},
+    traces::TraceContext,
 };
 use portcullis_tokens::Principal;
 
@@ -26,6 +27,8 @@ use crate::{
     ids,
     snapshot::{Route, Snapshot},
 };
+
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Lives from the arrival of a request to its single end in `observe.rs`.
 ///
@@ -51,6 +54,8 @@ pub(crate) struct Exchange {
     pub(crate) asked_at: Option<Moment>,
     pub(crate) answered_at: Option<Moment>,
     pub(crate) body_received: u64,
+    /// The span that the upstream was told to be called from, of the last attempt.
+    pub(crate) call_span: u64,
     /// Why the gateway answers, or answered, for itself.
     pub(crate) rejection: Option<Rejection>,
     connection: Option<Arc<Connection>>,
@@ -96,6 +101,7 @@ impl Exchange {
             asked_at: None,
             answered_at: None,
             body_received: 0,
+            call_span: 0,
             rejection: None,
             connection: connection::current(),
             _in_flight: InFlight::new(&gateway.in_flight),
@@ -147,6 +153,12 @@ impl Exchange {
             .as_ref()
             .map_or(Duration::ZERO, |admitted| admitted.route().timeout);
         allowed.saturating_sub(now.since_start.saturating_sub(self.began.since_start))
+    }
+
+    /// Which trace this request belongs to; `None` where it has no name that a trace may have.
+    pub(crate) fn trace(&self, request: &RequestHeader) -> Option<TraceContext> {
+        let sent = request.headers.get(&TRACEPARENT);
+        TraceContext::of(sent.map(HeaderValue::as_bytes), self.id.as_bytes())
     }
 
     /// The error that ends the request with `rejection`, from a phase that cannot answer by itself.

@@ -16,11 +16,14 @@ use portcullis_config::routes::Access;
 use portcullis_policy::{limits::Standing, rate_headers::rate_headers, rejection::Rejection};
 use smallvec::SmallVec;
 
-use crate::{admission::Admitted, exchange::Exchange, gateway::Gateway, ids};
+use crate::{
+    admission::Admitted,
+    exchange::{Exchange, TRACEPARENT},
+    gateway::Gateway,
+};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_PROCESS_TIME: HeaderName = HeaderName::from_static("x-process-time");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -53,8 +56,9 @@ pub(crate) fn prepare_request(
     gateway: &Gateway,
     session: &Session,
     request: &mut RequestHeader,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
 ) -> pingora::Result<()> {
+    exchange.call_span = gateway.ids.span();
     let admitted = exchange
         .admitted
         .as_ref()
@@ -70,10 +74,7 @@ pub(crate) fn prepare_request(
     add_identity(admitted, headers)?;
     add_origin(exchange, admitted, session, headers);
     headers.insert(X_REQUEST_ID, exchange.id.clone());
-    let inbound = session.req_header().headers.get(&TRACEPARENT);
-    if let Some(ours) = ids::traceparent(inbound, &exchange.id, gateway.ids.span()) {
-        headers.insert(TRACEPARENT, ours);
-    }
+    add_trace(exchange, session, headers);
     *request = RequestHeader::from(parts);
     Ok(())
 }
@@ -148,6 +149,16 @@ fn add_origin(
     headers.insert(X_FORWARDED_PROTO, protocol);
     if let Some(host) = came.get(header::HOST) {
         headers.insert(X_FORWARDED_HOST, host.clone());
+    }
+}
+
+/// The client's trace goes on below a span of ours.
+fn add_trace(exchange: &Exchange, session: &Session, headers: &mut HeaderMap) {
+    let Some(trace) = exchange.trace(session.req_header()) else {
+        return;
+    };
+    if let Ok(ours) = HeaderValue::from_bytes(&trace.traceparent(exchange.call_span)) {
+        headers.insert(TRACEPARENT, ours);
     }
 }
 

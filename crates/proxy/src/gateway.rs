@@ -16,6 +16,7 @@ use portcullis_policy::{
     breaker::{State, Transition},
     clock::Moment,
     limits::Limiter,
+    traces::RequestSpan,
 };
 use portcullis_tokens::{CacheCounts, IssuerName, Principal, TokenError, Verifier};
 use tokio::{runtime::Handle, task::JoinSet};
@@ -33,6 +34,9 @@ use crate::{
 /// Reads both clocks at once. Handed in, so that whoever runs the gateway owns the time.
 pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
 
+/// Takes the span of each request that is recorded. It must neither wait nor fail: what cannot be kept is dropped there.
+pub type SpanSink = Box<dyn Fn(RequestSpan) + Send + Sync>;
+
 /// The application Pingora runs; its hooks are in `lifecycle.rs`.
 pub(crate) struct Gateway {
     pub(crate) snapshot: ArcSwap<Snapshot>,
@@ -40,6 +44,7 @@ pub(crate) struct Gateway {
     pub(crate) desk: Arc<Desk>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: AccessLog,
+    pub(crate) spans: Option<SpanSink>,
     pub(crate) ids: RequestIds,
     pub(crate) in_flight: Arc<AtomicUsize>,
     pub(crate) clock: Clock,
@@ -77,6 +82,7 @@ impl Gateway {
             retired_counts: Mutex::default(),
             tending: Mutex::default(),
             access_log,
+            spans: parts.spans,
             metrics,
         })
     }

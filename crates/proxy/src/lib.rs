@@ -27,7 +27,7 @@ mod snapshot;
 mod status;
 mod upstream;
 
-pub use gateway::Clock;
+pub use gateway::{Clock, SpanSink};
 pub use rehearsal::{Rehearsal, RehearsedRequest};
 pub use reload::{ReloadParts, Reloader};
 pub use serve::{CloseWithin, Parts, Server, StartError};

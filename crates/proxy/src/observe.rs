@@ -6,7 +6,11 @@ use http::StatusCode;
 use pingora::{Error, proxy::Session};
 use portcullis_audit::{Action, Event, Outcome, Party, PartyKind, rfc3339};
 use portcullis_config::routes::AuditLevel;
-use portcullis_policy::{clock::Moment, rejection::Rejection};
+use portcullis_policy::{
+    clock::Moment,
+    rejection::Rejection,
+    traces::{RequestSpan, UpstreamCall},
+};
 
 use crate::{access_log::Line, exchange::Exchange, gateway::Gateway};
 
@@ -23,6 +27,7 @@ pub(crate) fn close(
     let ended = Ended::of(session, exchange, gateway.now());
     count(gateway, session, exchange, &ended);
     audit(gateway, exchange, &ended);
+    trace(gateway, session, exchange, &ended);
     log(gateway, session, exchange, &ended, error);
 }
 
@@ -144,6 +149,40 @@ fn event(exchange: &Exchange, action: Action, outcome: Outcome) -> Event {
             .on(Party::new(PartyKind::Route, &*route.name)),
         None => event,
     }
+}
+
+/// Only where somebody listens, and only what whoever began the trace records.
+fn trace(gateway: &Gateway, session: &Session, exchange: &Exchange, ended: &Ended) {
+    let Some(sink) = &gateway.spans else { return };
+    let request = session.req_header();
+    let recorded = exchange
+        .trace(request)
+        .filter(|context| context.is_recorded);
+    let Some(context) = recorded else { return };
+    let route = exchange.progress.route.as_deref();
+    let call = exchange
+        .asked_at
+        .zip(route)
+        .map(|(asked, route)| UpstreamCall {
+            span: exchange.call_span,
+            upstream: route.upstream.name.to_string(),
+            after: asked.since_start.saturating_sub(exchange.began.since_start),
+            took: ended.upstream_took,
+            attempts: exchange.attempts,
+        });
+    sink(RequestSpan {
+        context,
+        span: gateway.ids.span(),
+        began: exchange.began.wall,
+        took: ended.took,
+        request_id: exchange.id.to_str().unwrap_or_default().to_owned(),
+        method: request.method.as_str().to_owned(),
+        path: request.uri.path().to_owned(),
+        status: ended.status,
+        route: route.map(|route| route.name.to_string()),
+        code: exchange.rejection.as_ref().map(Rejection::code),
+        call,
+    });
 }
 
 fn log(

@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     front_door::{FrontDoor, Occupancy, Reception},
-    gateway::{Clock, Gateway},
+    gateway::{Clock, Gateway, SpanSink},
     lifecycle::Lifecycle,
     reload::Reloader,
     status::Status,
@@ -72,6 +72,8 @@ pub struct Parts<'a> {
     /// Where `builtin:auth` listens; absent where the configuration has no `auth`.
     pub auth_socket: Option<&'a Path>,
     pub clock: Clock,
+    /// Absent: no traces.
+    pub spans: Option<SpanSink>,
     /// For request ids, jitter and the choice among endpoints. Need not be secret.
     pub seed: [u64; 2],
 }

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -15,7 +16,7 @@ use crate::{
     reader::{Section, Value},
     server::{
         AccessLog, ConnectionLimits, Listener, LogTarget, RateLimitHeaders, ResponseHeaders,
-        SecurityHeaders, Server, Shutdown, Threads,
+        SecurityHeaders, Server, Shutdown, Threads, TraceCollector,
     },
     units::{ByteSize, LONGEST, MOST},
 };
@@ -25,7 +26,6 @@ const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST
 
 pub(super) fn server(section: &Section<'_>) -> Server {
     let (listeners, admin) = addresses(section);
-    section.within("tracing", |tracing| tracing.later("otlp"));
     Server {
         listeners,
         admin,
@@ -35,6 +35,7 @@ pub(super) fn server(section: &Section<'_>) -> Server {
         shutdown: section.within("shutdown", shutdown),
         headers: section.within("headers", headers),
         access_log: access_log(section),
+        traces: section.within("tracing", traces),
     }
 }
 
@@ -256,11 +257,36 @@ fn log_target(text: &str) -> Result<LogTarget, String> {
     match text {
         "stdout" => Ok(LogTarget::Stdout),
         "stderr" => Ok(LogTarget::Stderr),
-        _ if text.starts_with("file:") => {
-            Err("is not supported yet: write stdout or stderr".to_owned())
-        }
-        _ => Err("is not known here: write stdout or stderr".to_owned()),
+        _ => match text.strip_prefix("file:") {
+            Some("") => Err("names no file: write file:/var/log/portcullis.log".to_owned()),
+            Some(path) => Ok(LogTarget::File(PathBuf::from(path))),
+            None => Err("is not known here: write stdout, stderr or file:PATH".to_owned()),
+        },
     }
+}
+
+/// An empty text asks for none, so that one environment variable turns traces on and off.
+fn traces(section: &Section<'_>) -> Option<TraceCollector> {
+    let collector = section.find("otlp")?.parse(|text| match text {
+        "" => Ok(None),
+        _ => collector(text).map(Some),
+    });
+    collector.flatten()
+}
+
+fn collector(text: &str) -> Result<TraceCollector, String> {
+    const REMEDY: &str = "is no collector: write the address of its OTLP/HTTP receiver, such as http://localhost:4318";
+    let uri: http::Uri = text.parse().map_err(|_invalid| REMEDY.to_owned())?;
+    let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
+    let names_a_host_alone = uri.host().is_some_and(|host| !host.is_empty())
+        && uri.query().is_none()
+        && !text.contains(['@', '#']);
+    if !is_http || !names_a_host_alone {
+        return Err(REMEDY.to_owned());
+    }
+    Ok(TraceCollector {
+        url: text.trim_end_matches('/').to_owned(),
+    })
 }
 
 fn sample(value: &Value<'_>) -> Option<f64> {

@@ -44,6 +44,7 @@ fn server() {
             sample: 1.0
         }
     ));
+    assert_eq!(server.traces, None);
 }
 
 #[test]

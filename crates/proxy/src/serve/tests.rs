@@ -61,6 +61,7 @@ routes: [{{ name: open, match: {{ path: /** }}, upstream: nobody, auth: public }
                 wall: Timestamp::from_secs(1),
             }
         }),
+        spans: None,
         seed: [3, 4],
     })
     .unwrap();

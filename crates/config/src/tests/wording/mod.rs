@@ -102,7 +102,7 @@ fn keys_that_are_unknown_written_twice_or_of_another_shape() {
     ];
     assert_snapshot!(table(&cases), @r#"
     g.yaml:2:11: server.listener: this key is not known: did you mean `listeners`?
-    g.yaml:2:11: server.colour: this key is not known: remove it, or use admin, listeners, tracing, threads, trusted_proxies, limits, shutdown, headers or access_log
+    g.yaml:2:11: server.colour: this key is not known: remove it, or use admin, listeners, threads, trusted_proxies, limits, shutdown, headers, access_log or tracing
     g.yaml:2:34: server.admin: is written twice, first in line 2: keep one
     g.yaml:2:9: server: must be a section with keys: write `key: value` lines below it
     g.yaml:2:22: server.listeners: must be a list: write [a, b], or one `- ` line for each
@@ -130,8 +130,8 @@ fn server() {
         "server: { headers: { security: strict, rate_limit: all, process_time: yes } }",
         "server: { headers: { security: { Transfer-Encoding: a, 'X Y': b } } }",
         "server: { access_log: some }",
-        "server: { access_log: { format: text, to: 'file:/var/log/a', sample: 0 } }",
-        "server: { tracing: { otlp: 'http://localhost:4317' } }",
+        "server: { access_log: { format: text, to: 'file:', sample: 0 } }",
+        "server: { tracing: { otlp: 'localhost:4317' } }",
     ];
     assert_snapshot!(table(&cases), @r#"
     g.yaml:2:22: server.listeners: is empty: name at least one, such as `- address: 0.0.0.0:8080`
@@ -157,9 +157,9 @@ fn server() {
     g.yaml:2:63: server.headers.security.X Y: `X Y` is no header name: use letters, digits and `-`
     g.yaml:2:23: server.access_log: `some` is not known here: write none, or a section such as { format: json, to: stdout }
     g.yaml:2:33: server.access_log.format: `text` is not known here: write json
-    g.yaml:2:43: server.access_log.to: `file:/var/log/a` is not supported yet: write stdout or stderr
-    g.yaml:2:70: server.access_log.sample: must be above 0 and at most 1; for no log at all write `access_log: none`
-    g.yaml:2:28: server.tracing.otlp: is not supported yet: remove it
+    g.yaml:2:43: server.access_log.to: `file:` names no file: write file:/var/log/portcullis.log
+    g.yaml:2:60: server.access_log.sample: must be above 0 and at most 1; for no log at all write `access_log: none`
+    g.yaml:2:28: server.tracing.otlp: `localhost:4317` is no collector: write the address of its OTLP/HTTP receiver, such as http://localhost:4318
     "#);
 }
 
