@@ -38,6 +38,8 @@ mod postgres;
 #[cfg(test)]
 mod registration;
 #[cfg(test)]
+mod retries;
+#[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod shutdown;

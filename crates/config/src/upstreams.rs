@@ -9,8 +9,7 @@ pub struct Upstream {
     pub endpoints: Vec<Endpoint>,
     pub balance: Balance,
     pub timeouts: UpstreamTimeouts,
-    /// How often one request may be tried, 1 to 5. Only a connection that could not be made is tried again.
-    pub attempts: u32,
+    pub retries: Retries,
     pub circuit_breaker: CircuitBreaker,
     /// Requests at the same time; more are refused as overloaded.
     pub max_in_flight: Option<usize>,
@@ -40,6 +39,19 @@ pub struct UpstreamTimeouts {
     pub request: Duration,
     /// Of a pooled connection. Keep it below the upstream's own keep-alive.
     pub idle: Duration,
+}
+
+/// When a request is tried again, and how often.
+#[derive(Clone, Debug)]
+pub struct Retries {
+    /// How often one request may be tried, 1 to 5.
+    pub attempts: u32,
+    /// Where the connection could not be made: nothing was sent, so any request may be tried again.
+    pub on_connect: bool,
+    /// After these answers, where the request may be repeated.
+    pub on_status: Vec<u16>,
+    /// In a hundred requests, how many may be sent again after such an answer.
+    pub budget: u8,
 }
 
 #[derive(Clone, Debug)]

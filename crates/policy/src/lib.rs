@@ -2,7 +2,7 @@
 //!
 //! Each module is one question of admission, answered from plain values: is this request clean ([`hygiene`]), whose is
 //! it ([`client_address`]), where does it go ([`routing`], [`forwarding`]), may this principal ([`access`]), may it so
-//! often ([`limits`]), is the upstream fit to answer ([`breaker`]). Every no is a [`rejection::Rejection`].
+//! often ([`limits`]), is the upstream fit to answer ([`breaker`]), may it be asked once more ([`retry_budget`]). Every no is a [`rejection::Rejection`].
 //!
 //! Invariant: nothing here does I/O, reads a clock or makes randomness; all three are arguments.
 
@@ -17,6 +17,7 @@ pub mod forwarding;
 pub mod hygiene;
 pub mod limits;
 pub mod rate_headers;
+pub mod retry_budget;
 pub mod routing;
 pub mod security_headers;
 pub mod traces;

@@ -19,6 +19,7 @@ use portcullis_policy::{
 use crate::{
     exchange::{Exchange, InFlight},
     gateway::Gateway,
+    retry::{self, Leave},
     upstream::{Target, Upstream},
 };
 
@@ -71,12 +72,18 @@ pub(crate) fn begin(gateway: &Gateway, exchange: &mut Exchange) -> pingora::Resu
     let admitted = exchange.admitted.as_mut().ok_or_else(not_admitted)?;
     let upstream = Arc::clone(&admitted.route().upstream);
     exchange.attempts += 1;
-    let permit = if exchange.attempts == 1 {
-        admitted.take_permit()
-    } else {
-        upstream.metrics.retries.inc();
-        enter_breaker(gateway, &upstream, now).map_err(|rejection| exchange.give_up(rejection))?
+    let permit = match exchange.leave.take() {
+        _ if exchange.attempts == 1 => {
+            upstream.retry_budget.earn();
+            admitted.take_permit()
+        }
+        Some(Leave(permit)) => permit,
+        None => enter_breaker(gateway, &upstream, now)
+            .map_err(|rejection| exchange.give_up(rejection))?,
     };
+    if exchange.attempts > 1 {
+        upstream.metrics.retries.inc();
+    }
     if remaining.is_zero() {
         return Err(exchange.give_up(Rejection::UpstreamTimeout));
     }
@@ -86,6 +93,8 @@ pub(crate) fn begin(gateway: &Gateway, exchange: &mut Exchange) -> pingora::Resu
         .ok_or_else(|| exchange.give_up(Rejection::UpstreamUnreachable))?;
     let peer = target.peer(remaining);
     exchange.heads = 0;
+    // What was kept of a body is sent again, and counted again.
+    exchange.body_received = 0;
     exchange.asked_at.get_or_insert(now);
     exchange.attempt = Some(Attempt {
         permit,
@@ -103,16 +112,16 @@ pub(crate) fn not_connected(
     mut error: Box<Error>,
 ) -> Box<Error> {
     fail(gateway, exchange);
-    let attempts = exchange
-        .admitted
-        .as_ref()
-        .map_or(0, |admitted| admitted.route().upstream.attempts);
-    error.set_retry(exchange.attempts < attempts);
+    let again = exchange.upstream().is_some_and(|upstream| {
+        upstream.retries.on_connect && exchange.attempts < upstream.retries.attempts
+    });
+    error.set_retry(again);
     error
 }
 
 /// # Errors
-/// Where the head is none that a client should see: an upgrade nobody asked for, or one that never ends.
+/// Where the head is none that a client should see: an upgrade nobody asked for, one that never ends, or an answer that
+/// another attempt may better.
 pub(crate) fn head_arrived(
     gateway: &Gateway,
     exchange: &mut Exchange,
@@ -134,6 +143,9 @@ pub(crate) fn head_arrived(
     }
     if says_it_failed(head.status) {
         fail(gateway, exchange);
+        if let Some(again) = retry::instead_of(head.status, gateway, exchange, session) {
+            return Err(again);
+        }
     } else if has_no_body(&session.req_header().method, head) {
         succeed(gateway, exchange, gateway.now());
     }
@@ -160,8 +172,8 @@ pub(crate) fn body_arrived(
     Ok(())
 }
 
-/// An error after the connection was made. Only a pooled connection that turned out to be closed is tried again, and
-/// only for a request that may be repeated and whose body is still at hand.
+/// An error after the connection was made. Beside an answer that was given up for another attempt, only a pooled
+/// connection that turned out to be closed is tried again, and only for a request that may be repeated.
 pub(crate) fn broke_off(
     gateway: &Gateway,
     exchange: &mut Exchange,
@@ -169,8 +181,12 @@ pub(crate) fn broke_off(
     mut error: Box<Error>,
     reused: bool,
 ) -> Box<Error> {
+    if exchange.leave.is_some() {
+        error.set_retry(true);
+        return error;
+    }
     // Decided in any case: Pingora panics on an error that leaves it open.
-    if session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated() {
+    if retry::is_repeatable(session) {
         error.retry.decide_reuse(reused);
     } else {
         error.set_retry(false);

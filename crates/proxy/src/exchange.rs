@@ -25,7 +25,9 @@ use crate::{
     connection::{self, Connection},
     gateway::Gateway,
     ids,
+    retry::Leave,
     snapshot::{Route, Snapshot},
+    upstream::Upstream,
 };
 
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -48,6 +50,8 @@ pub(crate) struct Exchange {
     pub(crate) attempts: u32,
     /// Heads of answers, interim ones included, in the current attempt.
     pub(crate) heads: u32,
+    /// For the next attempt, where an answer was given up for it.
+    pub(crate) leave: Option<Leave>,
     /// Replaced on each attempt.
     pub(crate) attempt: Option<Attempt>,
     /// When the upstream was first asked, and when it had answered: what lies between is not our time.
@@ -97,6 +101,7 @@ impl Exchange {
             admitted: None,
             attempts: 0,
             heads: 0,
+            leave: None,
             attempt: None,
             asked_at: None,
             answered_at: None,
@@ -144,6 +149,12 @@ impl Exchange {
             HeaderValue::try_from(self.client.ip.to_string())
                 .expect("an address is digits and points")
         })
+    }
+
+    /// Where an admitted request goes.
+    pub(crate) fn upstream(&self) -> Option<&Arc<Upstream>> {
+        let admitted = self.admitted.as_ref()?;
+        Some(&admitted.route().upstream)
     }
 
     /// What is left of the time that the route allows for the whole request.

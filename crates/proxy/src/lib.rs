@@ -22,6 +22,7 @@ mod rehearsal;
 mod reload;
 mod resolve;
 mod respond;
+mod retry;
 mod serve;
 mod snapshot;
 mod status;

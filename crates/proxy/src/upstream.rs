@@ -13,8 +13,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
-use portcullis_config::upstreams::{self as config, Balance, Endpoint, UpstreamTimeouts};
-use portcullis_policy::breaker::Breaker;
+use portcullis_config::upstreams::{self as config, Balance, Endpoint, Retries, UpstreamTimeouts};
+use portcullis_policy::{breaker::Breaker, retry_budget::RetryBudget};
 
 use crate::{
     metrics::{Metrics, UpstreamMetrics},
@@ -31,7 +31,8 @@ pub(crate) struct Upstream {
     pub(crate) timeouts: UpstreamTimeouts,
     /// None for the embedded auth service: a login storm must not take refresh, logout and the key set with it.
     pub(crate) breaker: Option<Arc<Breaker>>,
-    pub(crate) attempts: u32,
+    pub(crate) retries: Retries,
+    pub(crate) retry_budget: Arc<RetryBudget>,
     pub(crate) max_in_flight: Option<usize>,
     pub(crate) in_flight: Arc<AtomicUsize>,
     pub(crate) is_auth: bool,
@@ -127,7 +128,11 @@ impl Upstream {
             breaker: before
                 .and_then(|before| before.breaker.clone())
                 .or_else(|| Some(fresh_breaker())),
-            attempts: upstream.attempts,
+            retries: upstream.retries.clone(),
+            retry_budget: before.map_or_else(
+                || Arc::new(RetryBudget::new(upstream.retries.budget)),
+                |before| Arc::clone(&before.retry_budget),
+            ),
             max_in_flight: upstream.max_in_flight,
             in_flight: in_flight_of(before),
             is_auth: false,
@@ -149,7 +154,13 @@ impl Upstream {
         let auth = Self {
             name: Arc::from(AUTH),
             breaker: None,
-            attempts: 1,
+            retries: Retries {
+                attempts: 1,
+                on_connect: false,
+                on_status: Vec::new(),
+                budget: 0,
+            },
+            retry_budget: Arc::new(RetryBudget::new(0)),
             max_in_flight: None,
             in_flight: in_flight_of(before),
             is_auth: true,
@@ -167,8 +178,9 @@ impl Upstream {
         auth
     }
 
-    /// The breaker is the one that was there before, with all it has seen.
+    /// The breaker and the retry budget are those that were there before, with all they have seen.
     pub(crate) fn reconfigure(&self, settings: &config::Upstream) {
+        self.retry_budget.reconfigure(settings.retries.budget);
         if let Some(breaker) = &self.breaker {
             breaker.reconfigure(&settings.circuit_breaker, probe_lease(settings));
         }

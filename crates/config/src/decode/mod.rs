@@ -8,6 +8,7 @@ mod auth;
 mod issuers;
 mod limit_keys;
 mod limits;
+mod retries;
 mod routes;
 mod server;
 mod storage;

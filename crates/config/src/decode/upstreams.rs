@@ -2,17 +2,14 @@
 
 use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
-use super::at_least_a_millisecond;
+use super::{at_least_a_millisecond, retries::retries};
 use crate::{
-    names,
     reader::{Section, Value},
     units::MOST,
     upstreams::{
         Balance, CircuitBreaker, Endpoint, FailureRate, SlowCalls, Upstream, UpstreamTimeouts,
     },
 };
-
-const MOST_ATTEMPTS: u64 = 5;
 
 pub(super) fn upstreams(file: &Section<'_>) -> Vec<Arc<Upstream>> {
     let Some(value) = file.find("upstreams") else {
@@ -36,7 +33,7 @@ fn upstream(name: &str, section: &Section<'_>) -> Upstream {
             value.parse(balance)
         }),
         timeouts: section.within("timeouts", timeouts),
-        attempts: section.within("retries", attempts),
+        retries: section.within("retries", retries),
         circuit_breaker: section.within("circuit_breaker", circuit_breaker),
         max_in_flight: section
             .find("max_in_flight")
@@ -159,23 +156,6 @@ fn timeouts(section: &Section<'_>) -> UpstreamTimeouts {
         request: timeout("request", 30),
         idle: timeout("idle", 55),
     }
-}
-
-fn attempts(section: &Section<'_>) -> u32 {
-    section.later("budget");
-    if let Some(when) = section.find("when") {
-        for reason in when.list() {
-            reason.parse(|text| match text {
-                "connect" => Ok(()),
-                "502" | "503" | "504" => Err("is not supported yet: write [connect]".to_owned()),
-                _ => Err(format!(
-                    "is no reason to try again: write {}",
-                    names::quote("[connect]")
-                )),
-            });
-        }
-    }
-    section.or("attempts", 2, |value| value.number(1..=MOST_ATTEMPTS))
 }
 
 fn circuit_breaker(section: &Section<'_>) -> CircuitBreaker {

@@ -117,7 +117,12 @@ fn upstreams() {
     assert_eq!(upstream.timeouts.connect, Duration::from_secs(1));
     assert_eq!(upstream.timeouts.request, Duration::from_secs(30));
     assert_eq!(upstream.timeouts.idle, Duration::from_secs(55));
-    assert_eq!(upstream.attempts, 2);
+    let retries = &upstream.retries;
+    assert_eq!((retries.attempts, retries.budget), (2, 20));
+    assert!(
+        retries.on_connect && retries.on_status.is_empty(),
+        "only what was never sent is sent again unasked"
+    );
     assert_eq!(upstream.max_in_flight, None);
 }
 

@@ -16,7 +16,7 @@ fn upstreams() {
         "upstreams: { hotel: { endpoints: [a:1], balance: random, protocol: h2 } }",
         "upstreams: { hotel: { endpoints: [a:1], balance: 'hash:ip' } }",
         "upstreams: { hotel: { endpoints: [a:1], timeouts: { connect: 0s, request: 1w } } }",
-        "upstreams: { hotel: { endpoints: [a:1], retries: { attempts: 0, when: [connect, '502', always], budget: 20% } } }",
+        "upstreams: { hotel: { endpoints: [a:1], retries: { attempts: 0, when: [connect, 502, '502', always, '500'], budget: 120% } } }",
         "upstreams: { hotel: { endpoints: [a:1], health_check: { path: / }, outlier: { consecutive_failures: 5 }, max_in_flight: 0 } }",
         "upstreams: { hotel: { endpoints: [a:1], circuit_breaker: { consecutive_failures: 0, open_for: 0s, half_open_requests: -1 } } }",
         "upstreams: { hotel: { endpoints: [a:1], circuit_breaker: { failure_rate: { percent: 0 }, slow_calls: { percent: 101 } } } }",
@@ -38,9 +38,10 @@ fn upstreams() {
     g.yaml:2:62: upstreams.hotel.timeouts.connect: `0s` is out of range: write 1ms to 3650d
     g.yaml:2:75: upstreams.hotel.timeouts.request: `1w` is not a duration: write a number and ms, s, m, h or d, such as 500ms or 15m
     g.yaml:2:62: upstreams.hotel.retries.attempts: `0` must be a whole number, from 1 to 5
-    g.yaml:2:81: upstreams.hotel.retries.when[1]: `502` is not supported yet: write [connect]
-    g.yaml:2:88: upstreams.hotel.retries.when[2]: `always` is no reason to try again: write `[connect]`
-    g.yaml:2:105: upstreams.hotel.retries.budget: is not supported yet: remove it
+    g.yaml:2:86: upstreams.hotel.retries.when[2]: is written twice: keep one
+    g.yaml:2:93: upstreams.hotel.retries.when[3]: `always` is no reason to try again: write connect, 502, 503 or 504
+    g.yaml:2:101: upstreams.hotel.retries.when[4]: `500` is no reason to try again: write connect, 502, 503 or 504
+    g.yaml:2:117: upstreams.hotel.retries.budget: `120%` is not a share: write 0% to 100%
     g.yaml:2:55: upstreams.hotel.health_check: is not supported yet: remove it
     g.yaml:2:77: upstreams.hotel.outlier: is not supported yet: remove it
     g.yaml:2:121: upstreams.hotel.max_in_flight: `0` must be a whole number, at least 1
