@@ -19,6 +19,7 @@ pub mod issuers;
 pub mod limits;
 pub mod routes;
 pub mod server;
+pub mod shadow;
 pub mod storage;
 pub mod units;
 pub mod upstreams;

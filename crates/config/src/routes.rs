@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 
-use crate::{limits::RateLimit, units::ByteSize, upstreams::Upstream};
+use crate::{limits::RateLimit, shadow::Shadow, units::ByteSize, upstreams::Upstream};
 
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -22,6 +22,7 @@ pub struct Route {
     pub forward: IdentityHeaders,
     /// The largest request body; the server's where absent.
     pub body: Option<ByteSize>,
+    pub shadow: Shadow,
 }
 
 #[derive(Clone, Debug)]

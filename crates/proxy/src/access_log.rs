@@ -31,6 +31,8 @@ pub(crate) struct Line<'a> {
     /// Finer than the code, and never told to the client.
     pub(crate) reason: Option<&'static str>,
     pub(crate) cause: Option<String>,
+    /// Codes of what shadowed checks would have refused it for.
+    pub(crate) would_reject: &'a [&'static str],
     pub(crate) route: Option<&'a str>,
     pub(crate) upstream: Option<&'a str>,
     pub(crate) attempts: u32,
@@ -71,9 +73,10 @@ impl AccessLog {
         })
     }
 
-    /// Whether this request's line is wanted. `draw` is any number spread over 64 bits; refusals are always wanted.
-    pub(crate) fn wants(&self, is_refusal: bool, draw: u64) -> bool {
-        self.writer.is_some() && (is_refusal || draw >> 32 < self.sample)
+    /// Whether this request's line is wanted. `draw` is any number spread over 64 bits; a line that tells of a refusal
+    /// or of one that was let off is always wanted.
+    pub(crate) fn wants(&self, is_telling: bool, draw: u64) -> bool {
+        self.writer.is_some() && (is_telling || draw >> 32 < self.sample)
     }
 
     pub(crate) fn write(&self, line: &Line<'_>) {

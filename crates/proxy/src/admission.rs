@@ -3,11 +3,14 @@
 //! Free checks come first, then those that spend, last the one that holds. A flood must not be able to buy signature
 //! checks, and a permit must not be taken by a request that is then refused.
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, slice, sync::Arc};
 
 use http::{HeaderMap, HeaderName, Uri, header};
 use pingora::http::RequestHeader;
-use portcullis_config::routes::{Access, AddressLists};
+use portcullis_config::{
+    routes::{Access, AddressLists},
+    shadow::Check,
+};
 use portcullis_policy::{
     access,
     breaker::BreakerPermit,
@@ -25,7 +28,7 @@ use crate::{
     attempt::{enter_breaker, occupy},
     exchange::{InFlight, Progress},
     gateway::Gateway,
-    snapshot::{Route, Snapshot, Spend},
+    snapshot::{Route, Snapshot, Spend, Stage},
 };
 
 /// A request as it arrived, before anything in it is believed.
@@ -120,7 +123,10 @@ impl Caller {
     }
 }
 
-/// Nothing here writes to the client, and with limits of its own and keys at hand nothing waits. How far a request came is noted in `progress`, of a refused one as well.
+/// Nothing here writes to the client, and with limits of its own and keys at hand nothing waits.
+///
+/// How far a request came is noted in `progress`, of a refused one as well. `progress.past` gives a check's refusal on,
+/// unless the route has the check in its shadow.
 pub(crate) async fn admit(
     gateway: &Gateway,
     snapshot: &Snapshot,
@@ -130,24 +136,25 @@ pub(crate) async fn admit(
     check_wire(arrival.fault)?;
     let clean = snapshot.hygiene.examine(&arrival.view())?;
     let route = progress.reached(find_route(snapshot, arrival, &clean.target)?);
-    check_address(&route.addresses, arrival.client.ip)?;
-    check_declared_body(clean.body, route.body_limit)?;
-    let spent = spend(&route.client_limits, route, arrival, &Caller::Anonymous).await?;
-    let caller = authenticate(gateway, snapshot, route, arrival).await?;
+    let at_address = check_address(&route.addresses, arrival.client.ip);
+    progress.past(Check::Address, at_address)?;
+    check_declared_body(clean.body, progress)?;
+    let nobody = Caller::Anonymous;
+    let spent = spend(&route.client_limits, route, arrival, &nobody, progress).await?;
+    let caller = authenticate(gateway, snapshot, route, arrival).await;
+    let caller = progress.past(Check::Token, caller)?.unwrap_or(nobody);
     progress.identified(caller.verified());
-    check_access(route, &caller)?;
-    let spent = nearest(
-        spent,
-        spend(&route.principal_limits, route, arrival, &caller).await?,
-    );
-    let at_upstream = occupy(&route.upstream)?;
+    progress.past(Check::Access, check_access(route, &caller))?;
+    let more = spend(&route.principal_limits, route, arrival, &caller, progress).await?;
+    let at_upstream = progress.past(Check::MaxInFlight, occupy(&route.upstream))?;
     let target = forwarded_target(arrival.request, &clean.target, route)?;
-    let permit = enter_breaker(gateway, &route.upstream, arrival.now)?;
+    let permit = enter_breaker(gateway, &route.upstream, arrival.now);
+    let permit = progress.past(Check::CircuitBreaker, permit)?.flatten();
     Ok(Admitted {
         route: Arc::clone(route),
         dropped: clean.dropped.into_iter().cloned().collect(),
-        standing: spent,
-        _at_upstream: at_upstream,
+        standing: nearest(spent, more),
+        _at_upstream: at_upstream.unwrap_or_else(|| InFlight::new(&route.upstream.in_flight)),
         caller,
         target,
         permit,
@@ -182,15 +189,31 @@ fn check_address(lists: &AddressLists, client: IpAddr) -> Result<(), Rejection> 
 }
 
 /// A body that declares no length is counted as it streams.
-fn check_declared_body(body: BodyLength, limit: u64) -> Result<(), Rejection> {
+fn check_declared_body(body: BodyLength, progress: &mut Progress) -> Result<(), Rejection> {
     match body {
-        BodyLength::Exactly(length) if length > limit => Err(Rejection::BodyTooLarge),
-        BodyLength::Exactly(_) | BodyLength::Unsaid | BodyLength::Chunked => Ok(()),
+        BodyLength::Exactly(length) => progress.check_body(length),
+        BodyLength::Unsaid | BodyLength::Chunked => Ok(()),
     }
 }
 
-/// Spends on all limits of one stage or on none of them.
+/// Spends on all binding limits of one stage or on none of them, and then on each shadowed one by itself.
 async fn spend(
+    stage: &Stage,
+    route: &Route,
+    arrival: &Arrival<'_>,
+    caller: &Caller,
+    progress: &mut Progress,
+) -> Result<Option<Standing>, Rejection> {
+    let standing = take(&stage.binding, route, arrival, caller).await?;
+    for shadowed in &stage.shadowed {
+        if let Err(refused) = take(slice::from_ref(shadowed), route, arrival, caller).await {
+            progress.let_off(&refused);
+        }
+    }
+    Ok(standing)
+}
+
+async fn take(
     spends: &[Spend],
     route: &Route,
     arrival: &Arrival<'_>,
@@ -283,6 +306,8 @@ fn check_access(route: &Route, caller: &Caller) -> Result<(), Rejection> {
     match (&route.access, caller) {
         (Access::Public, _) => Ok(()),
         (Access::Protected(rule), Caller::Verified(principal)) => access::check(rule, principal),
+        // Nobody's rights can be looked at. `past` alone lets a request without a token come here.
+        (Access::Protected(_), Caller::Anonymous) if route.shadow.contains(&Check::Token) => Ok(()),
         (Access::Protected(_), Caller::Anonymous) => Err(Rejection::AuthenticationRequired),
     }
 }

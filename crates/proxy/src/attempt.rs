@@ -10,6 +10,7 @@ use http::{Method, StatusCode, header};
 use pingora::{
     Error, ErrorSource, ErrorType, http::ResponseHeader, proxy::Session, upstreams::peer::HttpPeer,
 };
+use portcullis_config::shadow::Check;
 use portcullis_policy::{
     breaker::{BreakerPermit, Transition},
     clock::Moment,
@@ -78,8 +79,13 @@ pub(crate) fn begin(gateway: &Gateway, exchange: &mut Exchange) -> pingora::Resu
             admitted.take_permit()
         }
         Some(Leave(permit)) => permit,
-        None => enter_breaker(gateway, &upstream, now)
-            .map_err(|rejection| exchange.give_up(rejection))?,
+        None => {
+            let permit = enter_breaker(gateway, &upstream, now);
+            let permit = exchange.progress.past(Check::CircuitBreaker, permit);
+            permit
+                .map_err(|rejection| exchange.give_up(rejection))?
+                .flatten()
+        }
     };
     if exchange.attempts > 1 {
         upstream.metrics.retries.inc();

@@ -11,6 +11,7 @@ use std::{
 
 use http::{HeaderName, HeaderValue, header};
 use pingora::{Error, ErrorType, http::RequestHeader, proxy::Session};
+use portcullis_config::shadow::Check;
 use portcullis_policy::{
     client_address::ClientAddress,
     clock::Moment,
@@ -18,6 +19,7 @@ use portcullis_policy::{
     traces::TraceContext,
 };
 use portcullis_tokens::Principal;
+use smallvec::SmallVec;
 
 use crate::{
     admission::Admitted,
@@ -71,6 +73,8 @@ pub(crate) struct Exchange {
 pub(crate) struct Progress {
     pub(crate) route: Option<Arc<Route>>,
     pub(crate) principal: Option<Arc<Principal>>,
+    /// Codes of what shadowed checks would have refused, each once.
+    pub(crate) would_reject: SmallVec<[&'static str; 2]>,
 }
 
 impl Progress {
@@ -81,6 +85,47 @@ impl Progress {
 
     pub(crate) fn identified(&mut self, principal: Option<&Arc<Principal>>) {
         self.principal = principal.cloned();
+    }
+
+    /// Past a check: with what it gave, or with nothing where it refused and the route only watches it.
+    pub(crate) fn past<T>(
+        &mut self,
+        check: Check,
+        verdict: Result<T, Rejection>,
+    ) -> Result<Option<T>, Rejection> {
+        match verdict {
+            Ok(passed) => Ok(Some(passed)),
+            Err(refused) if self.shadows(check) => {
+                self.let_off(&refused);
+                Ok(None)
+            }
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// Of a body, as declared or as received so far.
+    pub(crate) fn check_body(&mut self, length: u64) -> Result<(), Rejection> {
+        let route = self.route.as_ref();
+        let watched = route.and_then(|route| route.watched_body_limit);
+        if length > route.map_or(0, |route| route.body_limit) {
+            return Err(Rejection::BodyTooLarge);
+        }
+        if watched.is_some_and(|limit| length > limit) {
+            self.let_off(&Rejection::BodyTooLarge);
+        }
+        Ok(())
+    }
+
+    /// Notes a refusal that does not bind.
+    pub(crate) fn let_off(&mut self, refused: &Rejection) {
+        if !self.would_reject.contains(&refused.code()) {
+            self.would_reject.push(refused.code());
+        }
+    }
+
+    fn shadows(&self, check: Check) -> bool {
+        let route = self.route.as_ref();
+        route.is_some_and(|route| route.shadow.contains(&check))
     }
 }
 

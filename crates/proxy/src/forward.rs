@@ -170,12 +170,8 @@ pub(crate) fn count_body(
 ) -> pingora::Result<()> {
     let Some(chunk) = chunk else { return Ok(()) };
     exchange.body_received = exchange.body_received.saturating_add(chunk.len() as u64);
-    let limit = exchange
-        .admitted
-        .as_ref()
-        .map_or(0, |admitted| admitted.route().body_limit);
-    if exchange.body_received > limit {
-        return Err(exchange.give_up(Rejection::BodyTooLarge));
+    if let Err(rejection) = exchange.progress.check_body(exchange.body_received) {
+        return Err(exchange.give_up(rejection));
     }
     if exchange.remaining(gateway.now()).is_zero() {
         return Err(exchange.give_up(Rejection::RequestTimeout));

@@ -90,19 +90,19 @@ impl Metrics {
         self.upstreams.of(upstream)
     }
 
-    pub(crate) fn limit_allowed(&self, limit: &str) -> IntCounter {
+    pub(crate) fn limit_decisions(&self, limit: &str, outcome: &'static str) -> IntCounter {
         self.rate_limit_decisions
-            .with_label_values(&[limit, "allowed"])
-    }
-
-    pub(crate) fn limit_refused(&self, limit: &str) -> IntCounter {
-        self.rate_limit_decisions
-            .with_label_values(&[limit, "refused"])
+            .with_label_values(&[limit, outcome])
     }
 
     pub(crate) fn rejection(&self, route: Option<&str>, code: &'static str) {
         let labels = [route.unwrap_or(NO_ROUTE), code];
         self.routes.rejections.with_label_values(&labels).inc();
+    }
+
+    pub(crate) fn would_reject(&self, route: Option<&str>, code: &'static str) {
+        let labels = [route.unwrap_or(NO_ROUTE), code];
+        self.routes.would_reject.with_label_values(&labels).inc();
     }
 
     pub(crate) fn turned_away(&self) -> IntCounter {
@@ -133,6 +133,7 @@ impl Metrics {
 struct RouteFamilies {
     requests: IntCounterVec,
     rejections: IntCounterVec,
+    would_reject: IntCounterVec,
     request_seconds: HistogramVec,
     overhead_seconds: HistogramVec,
 }
@@ -148,6 +149,11 @@ impl RouteFamilies {
             rejections: to.counters(
                 "rejections_total",
                 "Requests the gateway answered itself, by problem code.",
+                &["route", "code"],
+            )?,
+            would_reject: to.counters(
+                "would_reject_total",
+                "Requests that a check in the route's shadow would have refused, by problem code.",
                 &["route", "code"],
             )?,
             request_seconds: to.seconds(

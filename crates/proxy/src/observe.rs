@@ -74,6 +74,10 @@ fn count(gateway: &Gateway, session: &Session, exchange: &Exchange, ended: &Ende
             .seconds
             .observe(ended.upstream_took.as_secs_f64());
     }
+    for code in &exchange.progress.would_reject {
+        let route = route.map(|route| &*route.name);
+        gateway.metrics.would_reject(route, code);
+    }
     if let Some(rejection) = &exchange.rejection {
         gateway
             .metrics
@@ -192,12 +196,13 @@ fn log(
     ended: &Ended,
     error: Option<&Error>,
 ) {
-    let is_refusal = exchange.rejection.is_some() || error.is_some();
-    if !gateway.access_log.wants(is_refusal, gateway.ids.span()) {
+    let progress = &exchange.progress;
+    let is_telling =
+        exchange.rejection.is_some() || error.is_some() || !progress.would_reject.is_empty();
+    if !gateway.access_log.wants(is_telling, gateway.ids.span()) {
         return;
     }
     let request = session.req_header();
-    let progress = &exchange.progress;
     let host = request
         .headers
         .get(http::header::HOST)
@@ -213,6 +218,7 @@ fn log(
         code: exchange.rejection.as_ref().map(Rejection::code),
         reason: exchange.rejection.as_ref().and_then(finer_reason),
         cause: error.map(ToString::to_string),
+        would_reject: &progress.would_reject,
         route: progress.route.as_ref().map(|route| &*route.name),
         upstream: exchange
             .asked_at

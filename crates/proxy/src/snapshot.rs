@@ -9,6 +9,7 @@ use portcullis_config::{
     Config,
     routes::{self, Access, AddressLists, AuditLevel, Rewrite, Target as RouteTarget},
     server::{SecurityHeaders, Server as ServerSettings},
+    shadow::Check,
     upstreams as config,
 };
 use portcullis_policy::{
@@ -50,16 +51,30 @@ pub(crate) struct Route {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) access: Access,
     /// Spent before any cryptography.
-    pub(crate) client_limits: Vec<Spend>,
+    pub(crate) client_limits: Stage,
     /// Spent once the principal is known.
-    pub(crate) principal_limits: Vec<Spend>,
+    pub(crate) principal_limits: Stage,
     pub(crate) addresses: AddressLists,
     pub(crate) rewrite: Rewrite,
     pub(crate) forward: routes::IdentityHeaders,
     pub(crate) body_limit: u64,
+    /// A limit that only reports. The server's binds meanwhile.
+    pub(crate) watched_body_limit: Option<u64>,
+    /// Checks that only report. Limits that do stand in their stage.
+    pub(crate) shadow: Vec<Check>,
     pub(crate) timeout: Duration,
     pub(crate) audit: AuditLevel,
     pub(crate) metrics: RouteMetrics,
+}
+
+/// The limits that are spent at one point of admission.
+#[derive(Default)]
+pub(crate) struct Stage {
+    /// Spent on together or not at all.
+    pub(crate) binding: Vec<Spend>,
+    /// Each spent on by itself, once the others have let the request pass: one that is empty must not keep the
+    /// request from spending on the rest.
+    pub(crate) shadowed: Vec<Spend>,
 }
 
 /// What a request on a route takes from one limit.
@@ -156,6 +171,20 @@ fn identity_names(routes: &[routes::Route]) -> Vec<HeaderName> {
 }
 
 impl Spend {
+    fn compile(spend: &routes::Spend, is_shadowed: bool, around: &Surroundings<'_>) -> Self {
+        let decided = |outcome| around.metrics.limit_decisions(&spend.limit.name, outcome);
+        Self {
+            plan: around.limiter.plan(&spend.limit),
+            cost: spend.cost,
+            allowed: decided("allowed"),
+            refused: decided(if is_shadowed {
+                "would_refuse"
+            } else {
+                "refused"
+            }),
+        }
+    }
+
     /// `refused` is what the stage was refused with, by this limit or by another.
     pub(crate) fn count(&self, refused: Option<&Refused>) {
         match refused {
@@ -175,17 +204,24 @@ impl Route {
         server: &ServerSettings,
         around: &Surroundings<'_>,
     ) -> Self {
-        let spend = |spend: &routes::Spend| Spend {
-            plan: around.limiter.plan(&spend.limit),
-            cost: spend.cost,
-            allowed: around.metrics.limit_allowed(&spend.limit.name),
-            refused: around.metrics.limit_refused(&spend.limit.name),
-        };
-        let (principal_limits, client_limits) = route
-            .rate_limits
-            .iter()
-            .map(spend)
-            .partition(|spend| spend.plan.needs_principal());
+        let (mut client_limits, mut principal_limits) = (Stage::default(), Stage::default());
+        for spend in &route.rate_limits {
+            let is_shadowed = route.shadow.limits.contains(&spend.limit.name);
+            let spend = Spend::compile(spend, is_shadowed, around);
+            let stage = if spend.plan.needs_principal() {
+                &mut principal_limits
+            } else {
+                &mut client_limits
+            };
+            if is_shadowed {
+                stage.shadowed.push(spend);
+            } else {
+                stage.binding.push(spend);
+            }
+        }
+        let own_body_limit = route.body.unwrap_or(server.limits.body).bytes();
+        let is_body_watched = route.shadow.checks.contains(&Check::Body);
+        let watched_body_limit = is_body_watched.then_some(own_body_limit);
         Self {
             name: Arc::from(route.name.as_str()),
             access: route.access.clone(),
@@ -194,7 +230,13 @@ impl Route {
             addresses: route.addresses.clone(),
             rewrite: route.rewrite.clone(),
             forward: route.forward.clone(),
-            body_limit: route.body.unwrap_or(server.limits.body).bytes(),
+            body_limit: if watched_body_limit.is_some() {
+                own_body_limit.max(server.limits.body.bytes())
+            } else {
+                own_body_limit
+            },
+            watched_body_limit,
+            shadow: route.shadow.checks.clone(),
             timeout: route.timeout.unwrap_or(upstream.timeouts.request),
             audit: route.audit,
             metrics: around.metrics.route(&route.name),

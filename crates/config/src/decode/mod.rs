@@ -11,6 +11,7 @@ mod limits;
 mod retries;
 mod routes;
 mod server;
+mod shadow;
 mod storage;
 mod upstreams;
 

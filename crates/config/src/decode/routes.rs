@@ -8,7 +8,7 @@ use std::{
 
 use http::{HeaderName, Method};
 
-use super::{access, at_least_a_millisecond, limits, server, upstreams::is_host_name};
+use super::{access, at_least_a_millisecond, limits, server, shadow, upstreams::is_host_name};
 use crate::{
     auth::Auth,
     issuers::Issuer,
@@ -19,6 +19,7 @@ use crate::{
         AddressLists, AuditLevel, IdentityHeaders, PathPattern, Rewrite, Route, RouteMatch,
         Segment, Target,
     },
+    shadow::Shadow,
     units::MOST,
     upstreams::Upstream,
 };
@@ -60,7 +61,7 @@ pub(super) fn routes(file: &Section<'_>, declared: &Declared<'_>) -> Vec<Route> 
 }
 
 fn route(section: &Section<'_>, declared: &Declared<'_>) -> Option<Route> {
-    for key in ["cors", "headers", "max_connection_life", "shadow"] {
+    for key in ["cors", "headers", "max_connection_life"] {
         section.later(key);
     }
     section.later_unless("upgrade", &["none"]);
@@ -79,9 +80,10 @@ fn route(section: &Section<'_>, declared: &Declared<'_>) -> Option<Route> {
     );
     let access = open_to.and_then(|value| access::access(&value, declared));
     let rewrite = section.within("rewrite", |rewrite| rewrite_of(rewrite, matches.as_ref()));
+    let shadow = section.find("shadow");
     let levels = [("refusals", AuditLevel::Refusals), ("all", AuditLevel::All)];
     // What may be missing comes last: its `?` leaves the function, and everything else is to be read before.
-    Some(Route {
+    let route = Route {
         rate_limits: section.or("rate_limits", Vec::new(), |value| {
             Some(limits::spends(value, declared.rate_limits))
         }),
@@ -100,6 +102,12 @@ fn route(section: &Section<'_>, declared: &Declared<'_>) -> Option<Route> {
         matches: matches?,
         target: target?,
         access: access?,
+        shadow: Shadow::default(),
+    };
+    let shadow = shadow.map(|value| shadow::shadow(&value, &route));
+    Some(Route {
+        shadow: shadow.unwrap_or_default(),
+        ..route
     })
 }
 

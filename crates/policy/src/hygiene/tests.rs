@@ -6,6 +6,7 @@ use portcullis_config::{
     routes::{
         Access, AddressLists, AuditLevel, IdentityHeaders, PathPattern, Rewrite, RouteMatch, Target,
     },
+    shadow::Shadow,
     units::ByteSize,
 };
 
@@ -53,6 +54,7 @@ fn route() -> Route {
             token: false,
         },
         body: None,
+        shadow: Shadow::default(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! The route table as a table of examples, and against a matcher that is too simple to be wrong.
 
-use portcullis_config::routes::{
-    Access, AddressLists, AuditLevel, IdentityHeaders, Rewrite, RouteMatch, Target,
+use portcullis_config::{
+    routes::{Access, AddressLists, AuditLevel, IdentityHeaders, Rewrite, RouteMatch, Target},
+    shadow::Shadow,
 };
 use proptest::prelude::*;
 
@@ -32,6 +33,7 @@ fn route(path: &str, methods: &[&str], hosts: &[&str]) -> Route {
             token: false,
         },
         body: None,
+        shadow: Shadow::default(),
     }
 }
 
