@@ -47,6 +47,7 @@ fn gateway() -> Gateway {
         auth_socket: None,
         clock: Arc::new(|| NOW),
         seed: [3, 4],
+        spans: None,
     })
     .unwrap()
 }
