@@ -30,6 +30,8 @@ mod hostile_targets;
 #[cfg(test)]
 mod hostile_tokens;
 #[cfg(test)]
+mod in_flight;
+#[cfg(test)]
 mod journey;
 #[cfg(test)]
 mod limit_keys;

@@ -24,7 +24,7 @@ pub mod storage;
 pub mod units;
 pub mod upstreams;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 pub use load::{load, parse};
 pub use mistakes::{Mistake, Mistakes};
@@ -38,6 +38,8 @@ pub struct Config {
     pub issuers: Vec<issuers::Issuer>,
     pub upstreams: Vec<Arc<upstreams::Upstream>>,
     pub rate_limits: Vec<Arc<limits::RateLimit>>,
+    /// Written under `rate_limits` as well, each with a name that no rate has.
+    pub in_flight_limits: Vec<Arc<limits::InFlightLimit>>,
     pub routes: Vec<routes::Route>,
     /// Whether audit events are kept: wherever `auth` is, and where `audit:` is written. With neither no database is
     /// opened.
@@ -45,6 +47,16 @@ pub struct Config {
 }
 
 impl Config {
+    /// The claims that limits count by, which must be remembered of every token.
+    pub fn counted_claims(&self) -> BTreeSet<&str> {
+        let rates = self.rate_limits.iter().flat_map(|limit| &limit.key);
+        let in_flight = self.in_flight_limits.iter().flat_map(|limit| &limit.key);
+        rates
+            .chain(in_flight)
+            .filter_map(limits::KeyPart::claim)
+            .collect()
+    }
+
     /// Whether anything must be kept: a read-only sidecar opens no database.
     pub fn needs_database(&self) -> bool {
         self.auth.is_some() || self.audit

@@ -1,8 +1,8 @@
-//! `rate_limits:` named budgets that routes spend from.
+//! `rate_limits:` named budgets that routes spend from, and caps on what goes on at the same time.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    num::NonZeroU64,
+    collections::BTreeMap,
+    num::{NonZeroU32, NonZeroU64},
 };
 
 use http::HeaderName;
@@ -21,6 +21,17 @@ pub struct RateLimit {
     pub ipv6_prefix: u8,
     /// By role; of several that match, the most generous counts.
     pub tiers: BTreeMap<String, Tier>,
+}
+
+/// So many requests of one key at the same time. It stands among the rates, and routes name it as one of them.
+#[derive(Clone, Debug)]
+pub struct InFlightLimit {
+    pub name: String,
+    /// At least one part.
+    pub key: Vec<KeyPart>,
+    pub most: NonZeroU32,
+    /// As in [`RateLimit`].
+    pub ipv6_prefix: u8,
 }
 
 /// What of a request is counted apart. What is absent from it is a value as any other: those without share one bucket.
@@ -51,6 +62,13 @@ impl RateLimit {
     }
 }
 
+impl InFlightLimit {
+    /// Whether a place is taken after access rather than before the token.
+    pub fn needs_principal(&self) -> bool {
+        self.key.iter().any(KeyPart::needs_principal)
+    }
+}
+
 impl KeyPart {
     /// Whether only a token can say it.
     pub fn needs_principal(&self) -> bool {
@@ -59,13 +77,12 @@ impl KeyPart {
             Self::Ip | Self::Route | Self::Header(_) => false,
         }
     }
-}
 
-/// The claims that `parts` count by, and that must therefore be remembered of every token.
-pub fn claims_in<'a>(parts: impl IntoIterator<Item = &'a KeyPart>) -> BTreeSet<&'a str> {
-    let claim = |part: &'a KeyPart| match part {
-        KeyPart::Claim(name) => Some(name.as_str()),
-        KeyPart::Ip | KeyPart::User | KeyPart::Route | KeyPart::Header(_) | KeyPart::Tenant => None,
-    };
-    parts.into_iter().filter_map(claim).collect()
+    /// The claim that has to be remembered for it.
+    pub fn claim(&self) -> Option<&str> {
+        match self {
+            Self::Claim(name) => Some(name),
+            Self::Ip | Self::User | Self::Route | Self::Header(_) | Self::Tenant => None,
+        }
+    }
 }

@@ -5,7 +5,12 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 
-use crate::{limits::RateLimit, shadow::Shadow, units::ByteSize, upstreams::Upstream};
+use crate::{
+    limits::{InFlightLimit, RateLimit},
+    shadow::Shadow,
+    units::ByteSize,
+    upstreams::Upstream,
+};
 
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -14,6 +19,8 @@ pub struct Route {
     pub target: Target,
     pub access: Access,
     pub rate_limits: Vec<Spend>,
+    /// Named among `rate_limits` as well.
+    pub in_flight: Vec<Arc<InFlightLimit>>,
     /// The whole request; the upstream's where absent.
     pub timeout: Option<Duration>,
     pub rewrite: Rewrite,
@@ -23,6 +30,15 @@ pub struct Route {
     /// The largest request body; the server's where absent.
     pub body: Option<ByteSize>,
     pub shadow: Shadow,
+}
+
+impl Route {
+    /// Of both kinds, as `rate_limits` names them together.
+    pub fn limit_names(&self) -> impl Iterator<Item = &str> {
+        let rates = self.rate_limits.iter().map(|spend| &spend.limit.name);
+        let in_flight = self.in_flight.iter().map(|limit| &limit.name);
+        rates.chain(in_flight).map(String::as_str)
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@
 
 mod buckets;
 mod gcra;
+mod in_flight;
 mod key;
 mod plan;
 
@@ -22,15 +23,17 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use portcullis_config::limits::RateLimit;
+use portcullis_config::limits::{InFlightLimit, RateLimit};
 use smallvec::SmallVec;
 
 use crate::clock::Moment;
 
 use buckets::{Buckets, Place, Shard};
 use gcra::Weighed;
+use in_flight::InFlightCounts;
 
 pub use gcra::{Quota, Refused, Standing};
+pub use in_flight::{InFlightPlan, PlaceInFlight};
 pub use key::{Caller, Identity};
 pub use plan::{Draw, LimitPlan};
 
@@ -42,9 +45,12 @@ pub struct Limiter {
     seed: (u64, u64),
     keys_per_limit: usize,
     next_rank: AtomicU64,
-    /// Weak, so that the buckets of a limit that the operator removed go with the last snapshot that had it.
-    limits: Mutex<HashMap<Arc<str>, Weak<Buckets>>>,
+    limits: ByName<Buckets>,
+    in_flight: ByName<InFlightCounts>,
 }
+
+/// Weak, so that what is counted for a limit that the operator removed goes with the last snapshot that had it.
+type ByName<T> = Mutex<HashMap<Arc<str>, Weak<T>>>;
 
 impl Limiter {
     /// The seed must be random and secret: who knows it can look for callers that share a bucket.
@@ -53,7 +59,8 @@ impl Limiter {
             seed,
             keys_per_limit,
             next_rank: AtomicU64::new(0),
-            limits: Mutex::default(),
+            limits: ByName::default(),
+            in_flight: ByName::default(),
         }
     }
 
@@ -71,17 +78,30 @@ impl Limiter {
             .collect()
     }
 
-    fn buckets(&self, name: &str) -> Arc<Buckets> {
-        let mut limits = self.limits.lock();
-        limits.retain(|_, buckets| buckets.strong_count() > 0);
-        if let Some(known) = limits.get(name).and_then(Weak::upgrade) {
-            return known;
-        }
-        let rank = self.next_rank.fetch_add(1, Ordering::Relaxed);
-        let fresh = Arc::new(Buckets::new(rank, self.keys_per_limit));
-        limits.insert(name.into(), Arc::downgrade(&fresh));
-        fresh
+    /// As [`Self::plan`], for a cap on what goes on at the same time.
+    pub fn in_flight_plan(&self, limit: &InFlightLimit) -> InFlightPlan {
+        let counts = known_or(&self.in_flight, &limit.name, InFlightCounts::new);
+        InFlightPlan::new(limit, counts, self.seed)
     }
+
+    fn buckets(&self, name: &str) -> Arc<Buckets> {
+        known_or(&self.limits, name, || {
+            let rank = self.next_rank.fetch_add(1, Ordering::Relaxed);
+            Buckets::new(rank, self.keys_per_limit)
+        })
+    }
+}
+
+/// What bears that name still, or anew.
+fn known_or<T>(by_name: &ByName<T>, name: &str, make: impl FnOnce() -> T) -> Arc<T> {
+    let mut by_name = by_name.lock();
+    by_name.retain(|_, counted| counted.strong_count() > 0);
+    if let Some(known) = by_name.get(name).and_then(Weak::upgrade) {
+        return known;
+    }
+    let fresh = Arc::new(make());
+    by_name.insert(name.into(), Arc::downgrade(&fresh));
+    fresh
 }
 
 /// Spends on every draw, or on none of them if one is refused. `None`: there was nothing to spend on.

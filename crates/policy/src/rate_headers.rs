@@ -81,6 +81,15 @@ pub(crate) fn policy(limit_name: &str, burst: u64, window: Duration) -> HeaderVa
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
+/// `"in_flight";q=20;qu="concurrent-requests"`: there is no window in which places come back.
+pub(crate) fn policy_of_places(limit_name: &str, most: u64) -> HeaderValue {
+    let text = format!(
+        "\"{}\";q={most};qu=\"concurrent-requests\"",
+        quotable(limit_name)
+    );
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
 pub(crate) fn item(limit_name: &str) -> Box<str> {
     format!("\"{}\";r=", quotable(limit_name)).into()
 }

@@ -73,7 +73,7 @@ fn route(route: &Route) -> Value {
             Access::Public => "public",
             Access::Protected(rule) => rule.resource.as_str(),
         },
-        "rate_limits": route.rate_limits.iter().map(|spend| spend.limit.name.as_str()).collect::<Vec<_>>(),
+        "rate_limits": route.limit_names().collect::<Vec<_>>(),
     })
 }
 

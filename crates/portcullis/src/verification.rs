@@ -6,7 +6,6 @@ use anyhow::Context;
 use portcullis_config::{
     Config,
     issuers::{Issuer, KeySource},
-    limits::claims_in,
 };
 use portcullis_tokens::{IssuerSpec, KeySet, Revocations, SigningKey, Verifier, VerifierParts};
 
@@ -21,8 +20,7 @@ pub(crate) fn verifier(
     signing: Option<&SigningKey>,
     revocations: Arc<Revocations>,
 ) -> anyhow::Result<Verifier> {
-    let counted = claims_in(config.rate_limits.iter().flat_map(|limit| &limit.key));
-    let remembered: Arc<[Arc<str>]> = counted.into_iter().map(Arc::from).collect();
+    let remembered: Arc<[Arc<str>]> = config.counted_claims().into_iter().map(Arc::from).collect();
     let own = config
         .auth
         .as_ref()

@@ -28,6 +28,7 @@ use crate::{
     attempt::{enter_breaker, occupy},
     exchange::{InFlight, Progress},
     gateway::Gateway,
+    in_flight::{self, Places},
     snapshot::{Route, Snapshot, Spend, Stage},
 };
 
@@ -79,6 +80,7 @@ pub(crate) struct Admitted {
     /// For the first attempt, which takes it out; later attempts ask the breaker anew.
     permit: Option<BreakerPermit>,
     _at_upstream: InFlight,
+    _places: [Places; 2],
 }
 
 /// Who calls.
@@ -140,11 +142,13 @@ pub(crate) async fn admit(
     progress.past(Check::Address, at_address)?;
     check_declared_body(clean.body, progress)?;
     let nobody = Caller::Anonymous;
+    let places = enter(&route.client_limits, route, arrival, &nobody, progress)?;
     let spent = spend(&route.client_limits, route, arrival, &nobody, progress).await?;
     let caller = authenticate(gateway, snapshot, route, arrival).await;
     let caller = progress.past(Check::Token, caller)?.unwrap_or(nobody);
     progress.identified(caller.verified());
     progress.past(Check::Access, check_access(route, &caller))?;
+    let more_places = enter(&route.principal_limits, route, arrival, &caller, progress)?;
     let more = spend(&route.principal_limits, route, arrival, &caller, progress).await?;
     let at_upstream = progress.past(Check::MaxInFlight, occupy(&route.upstream))?;
     let target = forwarded_target(arrival.request, &clean.target, route)?;
@@ -155,6 +159,7 @@ pub(crate) async fn admit(
         dropped: clean.dropped.into_iter().cloned().collect(),
         standing: nearest(spent, more),
         _at_upstream: at_upstream.unwrap_or_else(|| InFlight::new(&route.upstream.in_flight)),
+        _places: [places, more_places],
         caller,
         target,
         permit,
@@ -194,6 +199,17 @@ fn check_declared_body(body: BodyLength, progress: &mut Progress) -> Result<(), 
         BodyLength::Exactly(length) => progress.check_body(length),
         BodyLength::Unsaid | BodyLength::Chunked => Ok(()),
     }
+}
+
+/// Places are taken before anything is spent: they are given back if a later check refuses, and what is spent is not.
+fn enter(
+    stage: &Stage,
+    route: &Route,
+    arrival: &Arrival<'_>,
+    caller: &Caller,
+    progress: &mut Progress,
+) -> Result<Places, Rejection> {
+    in_flight::enter(&stage.caps, &counted(route, arrival, caller), progress)
 }
 
 /// Spends on all binding limits of one stage or on none of them, and then on each shadowed one by itself.

@@ -15,6 +15,7 @@ mod forward;
 mod front_door;
 mod gateway;
 mod ids;
+mod in_flight;
 mod lifecycle;
 mod metrics;
 mod observe;

@@ -24,6 +24,7 @@ use portcullis_tokens::Verifier;
 use prometheus::IntCounter;
 
 use crate::{
+    in_flight::Cap,
     metrics::{Metrics, RouteMetrics},
     upstream::{Upstream, Upstreams},
 };
@@ -70,6 +71,8 @@ pub(crate) struct Route {
 /// The limits that are spent at one point of admission.
 #[derive(Default)]
 pub(crate) struct Stage {
+    /// Entered before anything is spent.
+    pub(crate) caps: Vec<Cap>,
     /// Spent on together or not at all.
     pub(crate) binding: Vec<Spend>,
     /// Each spent on by itself, once the others have let the request pass: one that is empty must not keep the
@@ -218,6 +221,15 @@ impl Route {
             } else {
                 stage.binding.push(spend);
             }
+        }
+        for limit in &route.in_flight {
+            let cap = Cap::compile(limit, route.shadow.limits.contains(&limit.name), around);
+            let stage = if limit.needs_principal() {
+                &mut principal_limits
+            } else {
+                &mut client_limits
+            };
+            stage.caps.push(cap);
         }
         let own_body_limit = route.body.unwrap_or(server.limits.body).bytes();
         let is_body_watched = route.shadow.checks.contains(&Check::Body);

@@ -83,7 +83,7 @@ impl Reaction {
     }
 
     pub fn hang() -> Self {
-        Self::default().then(Step::Hang)
+        Self::default().then_hang()
     }
 
     pub fn close() -> Self {
@@ -112,6 +112,11 @@ impl Reaction {
     #[must_use]
     pub fn then_reset(self) -> Self {
         self.then(Step::Reset)
+    }
+
+    #[must_use]
+    pub fn then_hang(self) -> Self {
+        self.then(Step::Hang)
     }
 
     /// After so long.

@@ -1,4 +1,4 @@
-//! `key` of a limit: what of a request is counted apart.
+//! `key` of a limit: what of a request is counted apart, and `ipv6_prefix`.
 
 use http::{HeaderName, header};
 
@@ -16,6 +16,11 @@ pub(super) fn key(section: &Section<'_>) -> Vec<KeyPart> {
         "write what is counted apart: ip, user, route, header:Name, claim:name, or a list of them",
     );
     value.map(|value| parts(&value)).unwrap_or_default()
+}
+
+/// How much of an IPv6 address counts.
+pub(super) fn ipv6_prefix(section: &Section<'_>) -> u8 {
+    section.or("ipv6_prefix", 64, |value| value.number(32..=128))
 }
 
 fn parts(value: &Value<'_>) -> Vec<KeyPart> {

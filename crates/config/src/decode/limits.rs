@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use super::limit_keys;
+use super::{in_flight, limit_keys};
 use crate::{
-    limits::{RateLimit, Tier},
+    limits::{InFlightLimit, RateLimit, Tier},
     names,
     reader::{Section, Value},
     routes::Spend,
@@ -19,17 +19,37 @@ use crate::{
 /// The one name under `rate_limits` that is no limit but says how all of them are shared between replicas.
 const SHARING: &str = "sharing";
 
-pub(super) fn rate_limits(file: &Section<'_>, roles: &[String]) -> Vec<Arc<RateLimit>> {
-    let Some(value) = file.find("rate_limits") else {
-        return Vec::new();
-    };
-    let mut limits = Vec::new();
-    for (name, value) in value.named_entries() {
+/// What `rate_limits` declares.
+#[derive(Default)]
+pub(super) struct Limits {
+    pub(super) rates: Vec<Arc<RateLimit>>,
+    pub(super) in_flight: Vec<Arc<InFlightLimit>>,
+}
+
+/// What a route takes of them.
+#[derive(Default)]
+pub(super) struct Drawn {
+    pub(super) rates: Vec<Spend>,
+    pub(super) in_flight: Vec<Arc<InFlightLimit>>,
+}
+
+pub(super) fn limits(file: &Section<'_>, roles: &[String]) -> Limits {
+    let mut limits = Limits::default();
+    let entries = file.find("rate_limits").map(|value| value.named_entries());
+    for (name, value) in entries.unwrap_or_default() {
         if name == SHARING {
             value.section(sharing);
-        } else if let Some(limit) = value.section(|section| rate_limit(name, section, roles)) {
-            limits.push(Arc::new(limit));
+            continue;
         }
+        value.section(|section| match section.find("in_flight") {
+            Some(most) => {
+                let limit = in_flight::limit(name, section, &most);
+                limits.in_flight.push(Arc::new(limit));
+            }
+            None => limits
+                .rates
+                .push(Arc::new(rate_limit(name, section, roles))),
+        });
     }
     limits
 }
@@ -53,7 +73,6 @@ fn sharing(section: &Section<'_>) {
 }
 
 fn rate_limit(name: &str, section: &Section<'_>, roles: &[String]) -> RateLimit {
-    section.later("in_flight");
     let rate = rate(section);
     let limit_count = rate.map_or(NonZeroU64::MAX, |rate| rate.count);
     RateLimit {
@@ -68,15 +87,12 @@ fn rate_limit(name: &str, section: &Section<'_>, roles: &[String]) -> RateLimit 
                 .number::<u64>(1..=units::MAX_COUNT)
                 .and_then(NonZeroU64::new)
         }),
-        ipv6_prefix: section.or("ipv6_prefix", 64, |value| value.number(32..=128)),
+        ipv6_prefix: limit_keys::ipv6_prefix(section),
         tiers: section.or("tiers", BTreeMap::new(), |value| Some(tiers(value, roles))),
     }
 }
 
 fn rate(section: &Section<'_>) -> Option<Rate> {
-    if section.find("limit").is_none() && section.find("in_flight").is_some() {
-        return None;
-    }
     section
         .require("limit", "write so many in so long, such as 60/1m")?
         .parse(units::parse_rate)
@@ -111,50 +127,64 @@ fn tier(text: &str) -> Result<Tier, String> {
     }
 }
 
-/// `rate_limits` of a route: which of them a request spends from, and how much.
-pub(super) fn spends(value: &Value<'_>, limits: &[Arc<RateLimit>]) -> Vec<Spend> {
-    let mut spends: Vec<Spend> = Vec::new();
+/// `rate_limits` of a route: which of them a request takes from, and how much.
+pub(super) fn drawn(value: &Value<'_>, limits: &Limits) -> Drawn {
+    let (mut drawn, mut names) = (Drawn::default(), Vec::new());
     for element in value.list() {
-        let Some(spend) = spend(&element, limits) else {
+        let Some(name) = draw(&element, limits, &mut drawn) else {
             continue;
         };
-        if spends
-            .iter()
-            .any(|other| other.limit.name == spend.limit.name)
-        {
+        if names.contains(&name) {
             element.mistake("is spent on twice: keep one, and raise its `cost` if that was meant");
         }
-        spends.push(spend);
+        names.push(name);
     }
-    spends
+    drawn
 }
 
-fn spend(value: &Value<'_>, limits: &[Arc<RateLimit>]) -> Option<Spend> {
+/// The name of the limit, which may be written alone or with a cost.
+fn draw(value: &Value<'_>, limits: &Limits, drawn: &mut Drawn) -> Option<String> {
     if value.is_single() {
-        return Some(Spend {
-            limit: limit(value, limits)?,
-            cost: NonZeroU32::MIN,
-        });
+        return named(value, None, limits, drawn);
     }
-    let spend = value.section(|section| {
-        let limit = section
-            .require("limit", "name one of `rate_limits`")
-            .and_then(|value| limit(&value, limits));
-        let cost = section.or("cost", NonZeroU32::MIN, |value| {
-            cost(value, limit.as_deref())
-        });
-        Some(Spend {
-            limit: limit?,
-            cost,
-        })
+    let name = value.section(|section| {
+        let limit = section.require("limit", "name one of `rate_limits`");
+        let cost = section.find("cost");
+        match limit {
+            Some(limit) => named(&limit, cost.as_ref(), limits, drawn),
+            None => {
+                cost.and_then(|value| self::cost(&value, None));
+                None
+            }
+        }
     });
-    spend.flatten()
+    name.flatten()
 }
 
-fn limit(value: &Value<'_>, limits: &[Arc<RateLimit>]) -> Option<Arc<RateLimit>> {
-    let known: Vec<&str> = limits.iter().map(|limit| limit.name.as_str()).collect();
+fn named(
+    value: &Value<'_>,
+    cost: Option<&Value<'_>>,
+    limits: &Limits,
+    drawn: &mut Drawn,
+) -> Option<String> {
+    let rates = limits.rates.iter().map(|limit| limit.name.as_str());
+    let in_flight = limits.in_flight.iter().map(|limit| limit.name.as_str());
+    let known: Vec<&str> = rates.chain(in_flight).collect();
     let name = value.known("rate limit", &known, "declare it under `rate_limits`")?;
-    limits.iter().find(|limit| limit.name == name).cloned()
+    if let Some(limit) = limits.rates.iter().find(|limit| limit.name == name) {
+        let cost = cost.and_then(|cost| self::cost(cost, Some(limit)));
+        drawn.rates.push(Spend {
+            limit: Arc::clone(limit),
+            cost: cost.unwrap_or(NonZeroU32::MIN),
+        });
+    }
+    if let Some(limit) = limits.in_flight.iter().find(|limit| limit.name == name) {
+        if let Some(cost) = cost {
+            cost.mistake("goes with a rate: a request in flight takes one place, so remove it");
+        }
+        drawn.in_flight.push(Arc::clone(limit));
+    }
+    Some(name)
 }
 
 fn cost(value: &Value<'_>, limit: Option<&RateLimit>) -> Option<NonZeroU32> {

@@ -5,6 +5,7 @@
 
 mod access;
 mod auth;
+mod in_flight;
 mod issuers;
 mod limit_keys;
 mod limits;
@@ -33,13 +34,13 @@ pub(crate) fn config(root: &Value<'_>) -> Option<Config> {
         let issuers = issuers::issuers(file, auth.as_ref());
         let roles = roles(auth.as_ref(), &issuers);
         let upstreams = upstreams::upstreams(file);
-        let rate_limits = limits::rate_limits(file, &roles);
+        let limits = limits::limits(file, &roles);
         let declared = routes::Declared {
             auth: auth.as_ref(),
             issuers: &issuers,
             roles: &roles,
             upstreams: &upstreams,
-            rate_limits: &rate_limits,
+            limits: &limits,
         };
         let routes = routes::routes(file, &declared);
         let audit = audit(file) || auth.is_some();
@@ -50,7 +51,8 @@ pub(crate) fn config(root: &Value<'_>) -> Option<Config> {
             auth,
             issuers,
             upstreams,
-            rate_limits,
+            rate_limits: limits.rates,
+            in_flight_limits: limits.in_flight,
             routes,
             audit,
         }

@@ -8,11 +8,15 @@ use std::{
 
 use http::{HeaderName, Method};
 
-use super::{access, at_least_a_millisecond, limits, server, shadow, upstreams::is_host_name};
+use super::{
+    access, at_least_a_millisecond,
+    limits::{self, Drawn, Limits},
+    server, shadow,
+    upstreams::is_host_name,
+};
 use crate::{
     auth::Auth,
     issuers::Issuer,
-    limits::RateLimit,
     names,
     reader::{Section, Value},
     routes::{
@@ -33,7 +37,7 @@ pub(super) struct Declared<'a> {
     /// Those of `auth`, and those that other issuers' roles are mapped to.
     pub(super) roles: &'a [String],
     pub(super) upstreams: &'a [Arc<Upstream>],
-    pub(super) rate_limits: &'a [Arc<RateLimit>],
+    pub(super) limits: &'a Limits,
 }
 
 pub(super) fn routes(file: &Section<'_>, declared: &Declared<'_>) -> Vec<Route> {
@@ -79,14 +83,16 @@ fn route(section: &Section<'_>, declared: &Declared<'_>) -> Option<Route> {
         "say which resource a token must be for, or say `auth: public` to leave it open",
     );
     let access = open_to.and_then(|value| access::access(&value, declared));
+    let drawn = section.or("rate_limits", Drawn::default(), |value| {
+        Some(limits::drawn(value, declared.limits))
+    });
     let rewrite = section.within("rewrite", |rewrite| rewrite_of(rewrite, matches.as_ref()));
     let shadow = section.find("shadow");
     let levels = [("refusals", AuditLevel::Refusals), ("all", AuditLevel::All)];
     // What may be missing comes last: its `?` leaves the function, and everything else is to be read before.
     let route = Route {
-        rate_limits: section.or("rate_limits", Vec::new(), |value| {
-            Some(limits::spends(value, declared.rate_limits))
-        }),
+        rate_limits: drawn.rates,
+        in_flight: drawn.in_flight,
         timeout: section
             .find("timeout")
             .and_then(|value| value.duration(at_least_a_millisecond())),

@@ -10,11 +10,7 @@ use crate::{
 
 /// Reads the list for a route that is whole but for it.
 pub(super) fn shadow(value: &Value<'_>, route: &Route) -> Shadow {
-    let limits: Vec<&str> = route
-        .rate_limits
-        .iter()
-        .map(|spend| spend.limit.name.as_str())
-        .collect();
+    let limits: Vec<&str> = route.limit_names().collect();
     let checks = Check::ALL.map(Check::name);
     let known = [checks.as_slice(), &limits].concat();
     let mut shadow = Shadow::default();

@@ -3,7 +3,7 @@
 use http::HeaderName;
 
 use super::valid;
-use crate::limits::{KeyPart, claims_in};
+use crate::limits::KeyPart;
 
 /// The parts of the key, and whether it waits for the token.
 fn check(key: &str, parts: &[KeyPart], needs_principal: bool) {
@@ -50,14 +50,28 @@ fn a_header_with_tiers_waits_for_the_roles() {
 }
 
 #[test]
+fn places_are_no_rate_and_are_named_as_one() {
+    let config = valid(
+        "rate_limits: { a: { key: user, in_flight: 20 }, b: { key: ip, limit: 60/1m } }\n\
+         routes: [{ name: r, match: { path: / }, upstream: hotel, auth: public, rate_limits: [b, { limit: a }] }]",
+    );
+    let route = config.routes.first().expect("one is written");
+    let places = route.in_flight.first().expect("one is named");
+    assert_eq!((places.name.as_str(), places.most.get()), ("a", 20));
+    assert!(places.needs_principal());
+    let rates: Vec<&str> = route
+        .rate_limits
+        .iter()
+        .map(|spend| spend.limit.name.as_str())
+        .collect();
+    assert_eq!(rates, ["b"]);
+}
+
+#[test]
 fn claims_that_several_limits_count_by_are_named_once() {
     let config = valid(
-        "rate_limits: { a: { key: claim:org, limit: 60/1m }, b: { key: [ip, claim:org, claim:tenant], limit: 60/1m } }",
+        "rate_limits: { a: { key: claim:org, limit: 60/1m }, b: { key: [ip, claim:org, claim:tenant], limit: 60/1m }, c: { key: claim:plan, in_flight: 1 } }",
     );
-    let claims = claims_in(config.rate_limits.iter().flat_map(|limit| &limit.key));
-    assert_eq!(
-        claims.into_iter().collect::<Vec<_>>(),
-        ["org"],
-        "a tenant is known anyway"
-    );
+    let claims: Vec<&str> = config.counted_claims().into_iter().collect();
+    assert_eq!(claims, ["org", "plan"], "a tenant is known anyway");
 }

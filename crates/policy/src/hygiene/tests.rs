@@ -43,6 +43,7 @@ fn route() -> Route {
         target: Target::Auth,
         access: Access::Public,
         rate_limits: Vec::new(),
+        in_flight: Vec::new(),
         timeout: None,
         rewrite: Rewrite::default(),
         audit: AuditLevel::Refusals,

@@ -3,7 +3,7 @@
 //! A request pushes that instant back by the time it takes to earn what the request costs, and is refused if the
 //! bucket would then need longer to fill than an empty one does. All arithmetic is in whole nanoseconds and saturates.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use portcullis_config::units::Rate;
@@ -12,6 +12,9 @@ use crate::{clock::nanos, rate_headers};
 
 /// Ninety-odd years: long enough for any limit, short enough that sums of two stay far from the end of a `u64`.
 const LONGEST: u64 = u64::MAX / 6;
+
+/// Nobody knows when a place will be free: as soon as one of the caller's own requests ends.
+const PLACE_RETRY: Duration = Duration::from_secs(1);
 
 /// A rate and a burst, ready to be reckoned with and to be told to clients.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,6 +46,19 @@ impl Quota {
             tolerance,
             policy,
             item,
+        }
+    }
+
+    /// Places instead of a rate, told to clients as a quota of requests at the same time.
+    pub(super) fn of_places(limit_name: &str, most: NonZeroU32) -> Self {
+        let most = u64::from(most.get());
+        Self {
+            limit_name: limit_name.into(),
+            burst: most,
+            emission: 1,
+            tolerance: nanos(PLACE_RETRY),
+            policy: rate_headers::policy_of_places(limit_name, most),
+            item: rate_headers::item(limit_name),
         }
     }
 
@@ -135,6 +151,18 @@ pub struct Refused {
 }
 
 impl Refused {
+    /// All places are taken.
+    pub(super) fn without_a_place(quota: &Arc<Quota>) -> Self {
+        Self {
+            standing: Standing {
+                quota: Arc::clone(quota),
+                remaining: 0,
+                reset_after: PLACE_RETRY,
+            },
+            retry_after: PLACE_RETRY,
+        }
+    }
+
     /// A refusal by a limit that is counted elsewhere, such as failed sign-ins: nothing remains of `rate`.
     pub fn of(limit_name: &str, rate: Rate, retry_after: Duration) -> Self {
         let standing = Standing {

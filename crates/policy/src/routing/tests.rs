@@ -22,6 +22,7 @@ fn route(path: &str, methods: &[&str], hosts: &[&str]) -> Route {
         target: Target::Auth,
         access: Access::Public,
         rate_limits: Vec::new(),
+        in_flight: Vec::new(),
         timeout: None,
         rewrite: Rewrite::default(),
         audit: AuditLevel::Refusals,

@@ -65,7 +65,7 @@ fn rate_limits() {
         "rate_limits: { a: { key: [user, user, 'header:X-Key', 'header:x-key', cookie], limit: 60/1m } }",
         "rate_limits: { a: { key: ['header:', 'header:X Y', 'header:Host', 'claim:', 'claim:a b', 'claim:jti'], limit: 60/1m } }",
         "rate_limits: { a: { key: user, limit: 60/1m, tiers: { gest: 600/1m, guest: most } } }",
-        "rate_limits: { a: { key: user, in_flight: 20 } }",
+        "rate_limits: { a: { key: user, in_flight: 0, limit: 60/1m, burst: 5, tiers: {} } }",
         "rate_limits: { sharing: { key: ip, limit: 60/1m } }",
         "rate_limits: { sharing: { mode: exact, replicas: 3 } }",
         "rate_limits: { sharing: { mode: local, timeout: 9ms, on_store_failure: deny } }",
@@ -90,7 +90,10 @@ fn rate_limits() {
     g.yaml:2:90: rate_limits.a.key[5]: `claim:jti` is another one in every token, and would limit nobody: write user
     g.yaml:2:61: rate_limits.a.tiers.gest: there is no role `gest`: did you mean `guest`?
     g.yaml:2:76: rate_limits.a.tiers.guest: `most` is not a rate: write so many in so long, such as 60/1m, or unlimited
-    g.yaml:2:43: rate_limits.a.in_flight: is not supported yet: remove it
+    g.yaml:2:43: rate_limits.a.in_flight: `0` must be a whole number, at least 1
+    g.yaml:2:53: rate_limits.a.limit: goes with a rate: write a limit of its own for it, or leave `in_flight` out
+    g.yaml:2:67: rate_limits.a.burst: goes with a rate: write a limit of its own for it, or leave `in_flight` out
+    g.yaml:2:77: rate_limits.a.tiers: goes with a rate: write a limit of its own for it, or leave `in_flight` out
     g.yaml:2:27: rate_limits.sharing.key: this key is not known: remove it, or use mode, timeout, on_store_failure or replicas
     g.yaml:2:36: rate_limits.sharing.limit: this key is not known: remove it, or use mode, timeout, on_store_failure or replicas
     g.yaml:2:33: rate_limits.sharing.mode: `exact` is not supported yet: write local
@@ -196,6 +199,7 @@ fn what_a_route_names() {
         "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: hotel, roles: { any: [guests] }, issuers: [corp] } }]",
         "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: hotel, tenant: required, fresh: true, optional: true } }]",
         "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, rate_limits: [per_up, sharing] }]",
+        "rate_limits: { a: { key: ip, in_flight: 2 } }\nroutes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, rate_limits: [a, { limit: a, cost: 2 }] }]",
         "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, rate_limits: [per_ip, { limit: per_ip, cost: 6 }, { cost: 0 }] }]",
         "auth: ~\nroutes: [{ name: a, match: { path: /a }, upstream: builtin:auth, auth: { resource: hotel } }]",
         "auth: ~\nissuers: [{ name: c, issuer: c, audiences: [inn], algorithms: [RS256], public_key_file: a.pem }]\n\
@@ -214,6 +218,8 @@ fn what_a_route_names() {
     g.yaml:2:125: routes[0].auth.optional: is not supported yet: remove it, or write false
     g.yaml:2:87: routes[0].rate_limits[0]: there is no rate limit `per_up`: did you mean `per_ip`?
     g.yaml:2:95: routes[0].rate_limits[1]: there is no rate limit `sharing`: declare it under `rate_limits`
+    g.yaml:3:90: routes[0].rate_limits[1]: is spent on twice: keep one, and raise its `cost` if that was meant
+    g.yaml:3:108: routes[0].rate_limits[1].cost: goes with a rate: a request in flight takes one place, so remove it
     g.yaml:2:95: routes[0].rate_limits[1]: is spent on twice: keep one, and raise its `cost` if that was meant
     g.yaml:2:118: routes[0].rate_limits[1].cost: is more than `per_ip` holds at once (5): no request would ever pass
     g.yaml:2:123: routes[0].rate_limits[2]: `limit` is missing: name one of `rate_limits`
