@@ -16,6 +16,8 @@ mod crash;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod endpoint_health;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod hostile_bearer;
@@ -35,6 +37,8 @@ mod in_flight;
 mod journey;
 #[cfg(test)]
 mod limit_keys;
+#[cfg(test)]
+mod outliers;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use portcullis_harness::{
-    client::{Client, Socket},
+    client::{Client, Request, Socket},
     gateway::Gateway,
     ports::free_port,
     upstream::{Reaction, Received, Upstream},
@@ -90,6 +90,93 @@ fn requests_are_spread_over_the_endpoints() {
         assert_eq!(client.get("/pool/x").unwrap().status, 200);
     }
     assert_eq!(pool.map(|one| one.count()), [10, 10, 10]);
+}
+
+#[test]
+fn weights_are_shares_whatever_the_balance() {
+    for balance in ["round_robin", "least_requests"] {
+        let (pool, calm) = (
+            [(); 3].map(|()| Upstream::start().unwrap()),
+            Upstream::start().unwrap(),
+        );
+        let weighed = [6, 3, 0].iter().zip(&pool).map(|(weight, one)| {
+            let address = one.address();
+            format!("{{ address: {address}, weight: {weight} }}")
+        });
+        let endpoints: Vec<String> = weighed.collect();
+        let gateway = start(
+            &format!("endpoints: [{}], balance: {balance}", endpoints.join(", ")),
+            &calm,
+        );
+        let mut client = gateway.client();
+        for _ in 0..30 {
+            assert_eq!(client.get("/pool/x").unwrap().status, 200);
+        }
+        assert_eq!(pool.map(|one| one.count()), [20, 10, 0], "{balance}");
+    }
+}
+
+/// Which of the pool each room's requests went to.
+fn homes(gateway: &Gateway, pool: &[Upstream]) -> BTreeMap<u32, usize> {
+    let mut client = gateway.client();
+    let mut homes = BTreeMap::new();
+    for room in (0..40).chain(0..40) {
+        let request = Request::get("/pool/x").with("X-Room", room.to_string());
+        assert_eq!(client.send(&request).unwrap().status, 200);
+        let home = pool.iter().position(|one| !one.take_received().is_empty());
+        let known = homes.insert(room, home.unwrap());
+        assert!(
+            known.is_none() || known == home,
+            "room {room} went to two endpoints"
+        );
+    }
+    homes
+}
+
+#[test]
+fn a_key_stays_with_its_endpoint_and_another_takes_over_only_for_one_that_is_gone() {
+    let (mut pool, calm) = (
+        Vec::from([(); 3].map(|()| Upstream::start().unwrap())),
+        Upstream::start().unwrap(),
+    );
+    let addresses: Vec<String> = pool.iter().map(|one| one.address().to_string()).collect();
+    let gateway = start(
+        &format!(
+            "endpoints: [{}], balance: {{ hash: 'header:X-Room' }}, circuit_breaker: {{ consecutive_failures: 1000 }}",
+            addresses.join(", ")
+        ),
+        &calm,
+    );
+    let before = homes(&gateway, &pool);
+    let busiest = (0..3).map(|one| before.values().filter(|home| **home == one).count());
+    assert!(busiest.min() > Some(0), "{before:?}");
+    // Its connections are refused from now on: what belongs there is tried elsewhere.
+    drop(pool.pop());
+    for (room, now) in homes(&gateway, &pool) {
+        let then = before[&room];
+        assert!(
+            then == now || then == 2,
+            "room {room} moved from {then} to {now}"
+        );
+    }
+}
+
+#[test]
+fn requests_without_the_key_are_spread() {
+    let (pool, calm) = (
+        [(); 2].map(|()| Upstream::start().unwrap()),
+        Upstream::start().unwrap(),
+    );
+    let [one, other] = [pool[0].address(), pool[1].address()];
+    let gateway = start(
+        &format!("endpoints: [{one}, {other}], balance: 'hash:cookie:room'"),
+        &calm,
+    );
+    let mut client = gateway.client();
+    for _ in 0..20 {
+        assert_eq!(client.get("/pool/x").unwrap().status, 200);
+    }
+    assert_eq!(pool.map(|one| one.count()), [10, 10]);
 }
 
 #[test]

@@ -2,12 +2,18 @@
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
+use http::HeaderName;
+
 #[derive(Clone, Debug)]
 pub struct Upstream {
     pub name: String,
-    /// At least one.
+    /// At least one, and at least one with a weight above zero.
     pub endpoints: Vec<Endpoint>,
     pub balance: Balance,
+    /// Absent: every endpoint counts as healthy.
+    pub health_check: Option<HealthCheck>,
+    /// Absent: no endpoint is ejected.
+    pub outlier: Option<Outlier>,
     pub timeouts: UpstreamTimeouts,
     pub retries: Retries,
     pub circuit_breaker: CircuitBreaker,
@@ -16,7 +22,21 @@ pub struct Upstream {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
+pub struct Endpoint {
+    pub at: Location,
+    /// Its share beside the others, 0 to 100. With 0 it is drained: it finishes what it has and gets nothing new.
+    pub weight: u8,
+}
+
+impl Endpoint {
+    /// As heavy as any that says nothing of it.
+    pub fn new(at: Location) -> Self {
+        Self { at, weight: 1 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
     Address(SocketAddr),
     /// A DNS name, resolved in the background.
     Name {
@@ -26,10 +46,46 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Balance {
     LeastRequests,
     RoundRobin,
+    /// The same key goes to the same endpoint for as long as that is there.
+    Hash(HashKey),
+}
+
+/// What decides where a request goes. One without it is balanced by least requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashKey {
+    Header(HeaderName),
+    Cookie(String),
+    /// The client's address.
+    Ip,
+    /// The principal, and the client's address where there is none.
+    User,
+}
+
+/// A GET that an endpoint must answer with a status of 200 to 299.
+#[derive(Clone, Debug)]
+pub struct HealthCheck {
+    pub path: String,
+    pub interval: Duration,
+    /// The whole check, the connection included.
+    pub timeout: Duration,
+    /// Checks passed in a row that bring an endpoint back.
+    pub healthy: NonZeroU32,
+    /// Checks failed in a row that take it out.
+    pub unhealthy: NonZeroU32,
+}
+
+/// When an endpoint is left alone because of how it answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Outlier {
+    pub consecutive_failures: NonZeroU32,
+    /// The first time; each further time in a row lasts longer.
+    pub eject_for: Duration,
+    /// 1 to 100: the share of the endpoints that may be out. When more deserve it, none is.
+    pub max_ejected_percent: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 //!
 //! Each module is one question of admission, answered from plain values: is this request clean ([`hygiene`]), whose is
 //! it ([`client_address`]), where does it go ([`routing`], [`forwarding`]), may this principal ([`access`]), may it so
-//! often ([`limits`]), is the upstream fit to answer ([`breaker`]), may it be asked once more ([`retry_budget`]). Every no is a [`rejection::Rejection`].
+//! often ([`limits`]), is the upstream fit to answer ([`breaker`]), which endpoints of it are ([`fitness`]), which one is
+//! asked ([`balance`]), may it be asked once more ([`retry_budget`]). Every no is a [`rejection::Rejection`].
 //!
 //! Invariant: nothing here does I/O, reads a clock or makes randomness; all three are arguments.
 
@@ -11,8 +12,10 @@ pub mod problem;
 pub mod rejection;
 
 pub mod access;
+pub mod balance;
 pub mod breaker;
 pub mod client_address;
+pub mod fitness;
 pub mod forwarding;
 pub mod hygiene;
 pub mod limits;

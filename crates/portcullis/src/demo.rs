@@ -28,7 +28,7 @@ use portcullis_config::{
     routes::Target,
     server::Listener,
     storage::Database,
-    upstreams::{Endpoint, Upstream},
+    upstreams::{Endpoint, Location, Upstream},
 };
 use portcullis_store::StoreError;
 use tempfile::TempDir;
@@ -181,10 +181,10 @@ fn port_of(config: &Config, upstream: &str) -> u16 {
         .iter()
         .filter(|known| known.name == upstream)
         .flat_map(|known| &known.endpoints);
-    let mut ports = endpoints.filter_map(|endpoint| match endpoint {
-        Endpoint::Address(address) => Some(address.port()),
-        Endpoint::Name { port, .. } => Some(*port),
-        Endpoint::Unix(_) => None,
+    let mut ports = endpoints.filter_map(|endpoint| match &endpoint.at {
+        Location::Address(address) => Some(address.port()),
+        Location::Name { port, .. } => Some(*port),
+        Location::Unix(_) => None,
     });
     ports.next().unwrap_or(0)
 }
@@ -206,7 +206,7 @@ fn move_upstream(config: &mut Config, name: &str, address: SocketAddr) {
         return;
     };
     let moved = Arc::new(Upstream {
-        endpoints: vec![Endpoint::Address(address)],
+        endpoints: vec![Endpoint::new(Location::Address(address))],
         ..Upstream::clone(named)
     });
     *named = Arc::clone(&moved);
@@ -278,7 +278,7 @@ mod tests {
             });
         assert!(
             led.into_iter()
-                .all(|endpoints| endpoints == [Endpoint::Address(local(19_001))])
+                .all(|endpoints| endpoints == [Endpoint::new(Location::Address(local(19_001)))])
         );
         assert_eq!(port_of(&config, "event"), 9002, "the others stay");
     }

@@ -21,7 +21,8 @@ use crate::{
     exchange::{Exchange, InFlight},
     gateway::Gateway,
     retry::{self, Leave},
-    upstream::{Target, Upstream},
+    target::Target,
+    upstream::Upstream,
 };
 
 /// An upstream at its cap is expected to have room again as soon as one of its requests ends.
@@ -62,7 +63,11 @@ pub(crate) fn enter_breaker(
 }
 
 /// Chooses where to connect. Runs on each attempt; the first has its permit from admission.
-pub(crate) fn begin(gateway: &Gateway, exchange: &mut Exchange) -> pingora::Result<Box<HttpPeer>> {
+pub(crate) fn begin(
+    gateway: &Gateway,
+    session: &Session,
+    exchange: &mut Exchange,
+) -> pingora::Result<Box<HttpPeer>> {
     // The first attempt begins where admission ended, which was no time ago.
     let now = if exchange.attempts == 0 {
         exchange.began
@@ -94,8 +99,9 @@ pub(crate) fn begin(gateway: &Gateway, exchange: &mut Exchange) -> pingora::Resu
         return Err(exchange.give_up(Rejection::UpstreamTimeout));
     }
     let failed = exchange.attempt.take().map(|attempt| attempt.target);
+    let key = upstream.key_of(&exchange.hashed_by(session.req_header()));
     let target = upstream
-        .choose(failed.as_ref())
+        .choose(key, failed.as_deref(), now)
         .ok_or_else(|| exchange.give_up(Rejection::UpstreamUnreachable))?;
     let peer = target.peer(remaining);
     exchange.heads = 0;
@@ -105,7 +111,7 @@ pub(crate) fn begin(gateway: &Gateway, exchange: &mut Exchange) -> pingora::Resu
     exchange.attempt = Some(Attempt {
         permit,
         began: now,
-        _busy: InFlight::new(&target.in_flight),
+        _busy: InFlight::new(&target.record.in_flight),
         target,
     });
     Ok(peer)
@@ -222,28 +228,36 @@ fn has_no_body(method: &Method, head: &ResponseHeader) -> bool {
 
 fn succeed(gateway: &Gateway, exchange: &mut Exchange, now: Moment) {
     exchange.answered_at = Some(now);
-    settle(gateway, exchange, now, |permit, took| {
+    settle(gateway, exchange, now, |permit, attempt, took| {
+        attempt.target.record.outlier.succeed();
         permit.succeed(now, took)
     });
 }
 
 fn fail(gateway: &Gateway, exchange: &mut Exchange) {
     let now = gateway.now();
-    settle(gateway, exchange, now, |permit, _| permit.fail(now));
+    let upstream = exchange.upstream().cloned();
+    settle(gateway, exchange, now, |permit, attempt, _| {
+        if let Some(upstream) = upstream {
+            upstream.endpoint_failed(&attempt.target, now);
+        }
+        permit.fail(now)
+    });
 }
 
 fn settle(
     gateway: &Gateway,
     exchange: &mut Exchange,
     now: Moment,
-    verdict: impl FnOnce(BreakerPermit, Duration) -> Option<Transition>,
+    verdict: impl FnOnce(BreakerPermit, &Attempt, Duration) -> Option<Transition>,
 ) {
     let (Some(attempt), Some(admitted)) = (&mut exchange.attempt, &exchange.admitted) else {
         return;
     };
     if let Some(permit) = attempt.permit.take() {
         let took = now.since_start.saturating_sub(attempt.began.since_start);
-        gateway.note(&admitted.route().upstream, verdict(permit, took), now);
+        let transition = verdict(permit, attempt, took);
+        gateway.note(&admitted.route().upstream, transition, now);
     }
 }
 

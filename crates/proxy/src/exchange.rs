@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue, header};
 use pingora::{Error, ErrorType, http::RequestHeader, proxy::Session};
 use portcullis_config::shadow::Check;
 use portcullis_policy::{
+    balance,
     client_address::ClientAddress,
     clock::Moment,
     rejection::{Malformation, Rejection},
@@ -200,6 +201,16 @@ impl Exchange {
     pub(crate) fn upstream(&self) -> Option<&Arc<Upstream>> {
         let admitted = self.admitted.as_ref()?;
         Some(&admitted.route().upstream)
+    }
+
+    /// What a choice among endpoints may go by.
+    pub(crate) fn hashed_by<'a>(&'a self, request: &'a RequestHeader) -> balance::Caller<'a> {
+        let principal = self.admitted.as_ref().and_then(Admitted::principal);
+        balance::Caller {
+            headers: &request.headers,
+            address: self.client.ip,
+            subject: principal.map(|principal| principal.subject()),
+        }
     }
 
     /// What is left of the time that the route allows for the whole request.

@@ -23,6 +23,7 @@ use tokio::{runtime::Handle, task::JoinSet};
 
 use crate::{
     access_log::AccessLog,
+    health,
     ids::RequestIds,
     metrics::Metrics,
     resolve,
@@ -116,7 +117,9 @@ impl Gateway {
     /// Begins what has to go on beside the requests, and ends what went on for the snapshot before.
     pub(crate) fn tend(&self, runtime: &Handle) {
         let mut tasks = JoinSet::new();
-        resolve::keep_fresh(&self.snapshot.load(), &mut tasks, runtime);
+        let snapshot = self.snapshot.load();
+        resolve::keep_fresh(&snapshot, &mut tasks, runtime);
+        health::keep_checking(&snapshot, self.seed, &mut tasks, runtime);
         *self.tending.lock() = tasks;
     }
 

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue};
 
 use portcullis_policy::traces::write_hex;
 
-use crate::upstream::scatter;
+use portcullis_policy::balance::scatter;
 
 /// Longest inbound `X-Request-ID` that is kept.
 const LONGEST_KEPT: usize = 128;

@@ -71,10 +71,10 @@ impl ProxyHttp for Lifecycle {
 
     async fn upstream_peer(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         exchange: &mut Exchange,
     ) -> pingora::Result<Box<HttpPeer>> {
-        attempt::begin(&self.0, exchange)
+        attempt::begin(&self.0, session, exchange)
     }
 
     fn fail_to_connect(

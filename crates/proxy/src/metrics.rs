@@ -2,6 +2,8 @@
 //!
 //! Labels are routes, upstreams, limits and codes: words of the configuration or of this program, never of a client.
 
+mod endpoints;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use http::{Method, StatusCode};
@@ -12,6 +14,8 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, core::Collector,
 };
+
+use endpoints::EndpointGauges;
 
 const LATENCY_BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -84,6 +88,10 @@ impl Metrics {
 
     pub(crate) fn route(&self, route: &str) -> RouteMetrics {
         self.routes.of(route)
+    }
+
+    pub(crate) fn endpoints(&self) -> &EndpointGauges {
+        &self.upstreams.endpoints
     }
 
     pub(crate) fn upstream(&self, upstream: &str) -> UpstreamMetrics {
@@ -189,6 +197,7 @@ impl RouteFamilies {
 }
 
 struct UpstreamFamilies {
+    endpoints: EndpointGauges,
     seconds: HistogramVec,
     retries: IntCounterVec,
     in_flight: IntGaugeVec,
@@ -201,6 +210,11 @@ impl UpstreamFamilies {
         let took = "From asking the upstream to the last byte of its answer.";
         let state = "1 for the state the breaker is in, 0 for the others.";
         Ok(Self {
+            endpoints: EndpointGauges::new(to.gauges(
+                "upstream_endpoint_healthy",
+                "1 where nothing speaks against an endpoint: it passes its checks and is not ejected.",
+                &["upstream", "endpoint"],
+            )?),
             seconds: to.seconds(
                 ("upstream_duration_seconds", took),
                 "upstream",

@@ -1,8 +1,8 @@
 //! Keeps the addresses of endpoints that are written as names fresh, away from the request path.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use portcullis_config::upstreams::Endpoint;
+use portcullis_config::upstreams::{Endpoint, Location};
 use tokio::{
     runtime::Handle,
     task::JoinSet,
@@ -11,7 +11,8 @@ use tokio::{
 
 use crate::{
     snapshot::Snapshot,
-    upstream::{Address, Target, Upstream},
+    target::{Address, Site, Target},
+    upstream::Upstream,
 };
 
 const EVERY: Duration = Duration::from_secs(5);
@@ -51,60 +52,58 @@ pub(crate) async fn look_up(snapshot: &Snapshot) {
 fn with_names(snapshot: &Snapshot) -> impl Iterator<Item = &Arc<Upstream>> {
     let has_names = |upstream: &&Arc<Upstream>| {
         let mut endpoints = upstream.endpoints.iter();
-        endpoints.any(|endpoint| matches!(endpoint, Endpoint::Name { .. }))
+        endpoints.any(|endpoint| matches!(endpoint.at, Location::Name { .. }))
     };
     snapshot.upstreams.iter().filter(has_names)
 }
 
 /// Sets the targets that need no resolving; names follow with the first answer. Of an upstream that was there before
-/// with the same endpoints what they resolved to stays as well, and every address that stays keeps its counts.
+/// with the same endpoints what they resolved to stays as well, and every address that stays keeps its record.
 pub(crate) fn set_known(upstream: &Upstream, before: Option<&Upstream>) {
-    let targets = before.map(|before| before.targets.load_full());
-    let targets = targets.as_deref().map_or(&[][..], Vec::as_slice);
+    let known = before.map(|before| before.roster.load_full());
+    let known = known.as_ref().map_or(&[][..], |roster| &roster.targets);
     let is_unchanged = before.is_some_and(|before| before.endpoints == upstream.endpoints);
-    let addresses: Vec<Address> = if is_unchanged {
-        targets
-            .iter()
-            .map(|target| target.address.clone())
-            .collect()
+    let sites = if is_unchanged {
+        known.iter().map(|target| target.site.clone()).collect()
     } else {
-        upstream
-            .endpoints
-            .iter()
-            .filter_map(known_address)
-            .collect()
+        upstream.endpoints.iter().filter_map(known_site).collect()
     };
-    let same_timeouts = before.is_some_and(|before| before.timeouts == upstream.timeouts);
-    let keep_or_make = |address: Address| {
-        let known = targets.iter().find(|target| target.address == address);
-        match known {
-            Some(target) if same_timeouts => Some(Arc::clone(target)),
-            Some(target) => target.renewed(&upstream.timeouts).map(Arc::new),
-            None => Target::new(address, &upstream.timeouts).map(Arc::new),
-        }
-    };
-    let targets = addresses.into_iter().filter_map(keep_or_make).collect();
-    upstream.targets.store(Arc::new(targets));
+    settle(upstream, sites, known);
 }
 
-fn known_address(endpoint: &Endpoint) -> Option<Address> {
-    match endpoint {
-        Endpoint::Address(address) => Some(Address::Inet(*address)),
-        Endpoint::Unix(path) => Some(Address::Unix(path.to_string_lossy().into_owned())),
-        Endpoint::Name { .. } => None,
-    }
+fn known_site(endpoint: &Endpoint) -> Option<Site> {
+    let (address, host) = match &endpoint.at {
+        Location::Address(address) => (Address::Inet(*address), address.to_string()),
+        Location::Unix(path) => (
+            Address::Unix(path.to_string_lossy().into_owned()),
+            "localhost".to_owned(),
+        ),
+        Location::Name { .. } => return None,
+    };
+    Some(Site {
+        address,
+        weight: endpoint.weight,
+        host: Arc::from(host),
+    })
 }
 
 /// Asks for every name; while one cannot be resolved, its last good addresses stay.
 async fn refresh(upstream: &Upstream) {
-    let mut addresses = Vec::new();
+    let mut sites = Vec::new();
     for endpoint in &upstream.endpoints {
-        let Endpoint::Name { host, port } = endpoint else {
-            addresses.extend(known_address(endpoint));
+        let Location::Name { host, port } = &endpoint.at else {
+            sites.extend(known_site(endpoint));
             continue;
         };
         match timeout(PATIENCE, tokio::net::lookup_host((host.as_str(), *port))).await {
-            Ok(Ok(found)) => addresses.extend(found.map(Address::Inet)),
+            Ok(Ok(found)) => {
+                let named: Arc<str> = format!("{host}:{port}").into();
+                sites.extend(found.map(|address| Site {
+                    address: Address::Inet(address),
+                    weight: endpoint.weight,
+                    host: Arc::clone(&named),
+                }));
+            }
             Ok(Err(cause)) => {
                 return tracing::warn!(upstream = %upstream.name, %host, %cause, "name not resolved; last addresses stay");
             }
@@ -113,29 +112,26 @@ async fn refresh(upstream: &Upstream) {
             }
         }
     }
-    addresses.dedup();
-    replace(upstream, addresses);
+    let current = upstream.roster.load_full();
+    settle(upstream, sites, &current.targets);
 }
 
-/// Targets that stay keep their counts.
-fn replace(upstream: &Upstream, addresses: Vec<Address>) {
-    let current = upstream.targets.load();
-    let same = current.len() == addresses.len()
+/// Two names may lead to one address: it stands once, for the first of them.
+fn settle(upstream: &Upstream, mut sites: Vec<Site>, known: &[Arc<Target>]) {
+    let mut seen = HashSet::new();
+    sites.retain(|site| seen.insert(site.address.clone()));
+    let targets: Vec<Arc<Target>> = sites
+        .into_iter()
+        .filter_map(|site| Target::keep_or_make(site, &upstream.transport, known))
+        .collect();
+    let current = upstream.roster.load();
+    let is_same = current.targets.len() == targets.len()
         && current
+            .targets
             .iter()
-            .zip(&addresses)
-            .all(|(target, address)| target.address == *address);
-    if same {
-        return;
+            .zip(&targets)
+            .all(|(one, other)| Arc::ptr_eq(one, other));
+    if !is_same {
+        upstream.replace(targets);
     }
-    let keep_or_make = |address: Address| {
-        let kept = current
-            .iter()
-            .find(|target| target.address == address)
-            .cloned();
-        kept.or_else(|| Target::new(address, &upstream.timeouts).map(Arc::new))
-    };
-    upstream.targets.store(Arc::new(
-        addresses.into_iter().filter_map(keep_or_make).collect(),
-    ));
 }

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
+use portcullis_policy::clock::Moment;
 use serde::Serialize;
 
-use crate::{gateway::Gateway, upstream::Upstream};
+use crate::{gateway::Gateway, target::Target, upstream::Upstream};
 
 /// A handle on the running gateway.
 #[derive(Clone)]
@@ -19,7 +20,19 @@ pub struct UpstreamStatus {
     /// `closed`, `open` or `half_open`; absent for the embedded auth service, which has no breaker.
     pub breaker: Option<&'static str>,
     pub in_flight: usize,
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<EndpointStatus>,
+}
+
+/// One address of an upstream as it stands.
+#[derive(Debug, Serialize)]
+pub struct EndpointStatus {
+    pub address: String,
+    pub weight: u8,
+    /// By its checks; true where it has none.
+    pub healthy: bool,
+    /// By how requests fared there.
+    pub ejected: bool,
+    pub in_flight: usize,
 }
 
 impl Status {
@@ -70,6 +83,21 @@ impl Status {
             }
         }
         metrics.count_cache(self.gateway.cache_counts());
+        self.show_endpoints(now);
+    }
+
+    fn show_endpoints(&self, now: Moment) {
+        let snapshot = self.gateway.snapshot.load();
+        let shown = snapshot.upstreams.iter().flat_map(|upstream| {
+            let endpoints = upstream.roster.load_full();
+            let shown = endpoints.targets.iter().map(|target| {
+                let condition = target.condition(now);
+                let labels = [upstream.name.to_string(), target.site.address.to_string()];
+                (labels, condition.is_healthy && !condition.is_ejected)
+            });
+            shown.collect::<Vec<_>>()
+        });
+        self.gateway.metrics.endpoints().show(shown);
     }
 
     fn upstream(&self, upstream: &Upstream) -> UpstreamStatus {
@@ -82,11 +110,23 @@ impl Status {
                 .map(|breaker| breaker.state(now).as_str()),
             in_flight: upstream.in_flight.load(Relaxed),
             endpoints: upstream
-                .targets
+                .roster
                 .load()
+                .targets
                 .iter()
-                .map(|target| target.address.to_string())
+                .map(|target| endpoint(target, now))
                 .collect(),
         }
+    }
+}
+
+fn endpoint(target: &Target, now: Moment) -> EndpointStatus {
+    let condition = target.condition(now);
+    EndpointStatus {
+        address: target.site.address.to_string(),
+        weight: condition.weight,
+        healthy: condition.is_healthy,
+        ejected: condition.is_ejected,
+        in_flight: target.load().in_flight,
     }
 }

@@ -1,8 +1,7 @@
-//! Where a request goes: the endpoints of an upstream, the choice among them, and what each attempt tells the breaker.
+//! Where a request goes: a named group of endpoints, with what it is doing right now.
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     path::Path,
     sync::{
         Arc,
@@ -12,14 +11,24 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
-use portcullis_config::upstreams::{self as config, Balance, Endpoint, Retries, UpstreamTimeouts};
-use portcullis_policy::{breaker::Breaker, retry_budget::RetryBudget};
+use parking_lot::Mutex;
+use portcullis_config::upstreams::{
+    self as config, Balance, Endpoint, HealthCheck, Location, Outlier, Retries, UpstreamTimeouts,
+};
+use portcullis_policy::{
+    balance::{self, scatter},
+    breaker::Breaker,
+    clock::Moment,
+    fitness::{Among, Ejection},
+    retry_budget::RetryBudget,
+};
 
 use crate::{
     metrics::{Metrics, UpstreamMetrics},
     resolve,
+    roster::{Roster, Wish},
     snapshot::Surroundings,
+    target::{Target, Transport},
 };
 
 /// How the embedded auth service is called among the upstreams. No configured one can be: names have no colon.
@@ -38,73 +47,17 @@ pub(crate) struct Upstream {
     pub(crate) is_auth: bool,
     pub(crate) metrics: UpstreamMetrics,
     pub(crate) endpoints: Vec<Endpoint>,
-    /// What the endpoints' names resolve to now; `resolve.rs` swaps it.
-    pub(crate) targets: ArcSwap<Vec<Arc<Target>>>,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) health_check: Option<HealthCheck>,
+    outlier: Option<Outlier>,
+    /// What the endpoints' names resolve to now, and who of them is asked.
+    pub(crate) roster: ArcSwap<Roster>,
+    /// When the roster must be assessed anew, in monotonic nanoseconds.
+    stands_until: AtomicU64,
+    assessing: Mutex<()>,
     balance: Balance,
     /// Turns with every choice, so that ties and rounds are shared out.
     turn: AtomicU64,
-}
-
-/// One address that can be connected to.
-pub(crate) struct Target {
-    pub(crate) address: Address,
-    /// Cloned for each attempt: building one parses and allocates more.
-    peer: HttpPeer,
-    pub(crate) in_flight: Arc<AtomicUsize>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Address {
-    Inet(SocketAddr),
-    Unix(String),
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Inet(inet) => inet.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{path}"),
-        }
-    }
-}
-
-impl Target {
-    /// `None` where the path of a Unix socket is longer than the system can name.
-    pub(crate) fn new(address: Address, timeouts: &UpstreamTimeouts) -> Option<Self> {
-        let mut peer = match &address {
-            // With an address and not a name: Pingora would resolve a name in place, and block on it.
-            Address::Inet(inet) => HttpPeer::new(*inet, false, String::new()),
-            Address::Unix(path) => HttpPeer::new_uds(path, false, String::new()).ok()?,
-        };
-        let options = &mut peer.options;
-        options.connection_timeout = Some(timeouts.connect);
-        options.total_connection_timeout = Some(timeouts.connect);
-        options.read_timeout = Some(timeouts.request);
-        options.write_timeout = Some(timeouts.request);
-        options.idle_timeout = Some(timeouts.idle);
-        options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-        Some(Self {
-            address,
-            peer,
-            in_flight: Arc::default(),
-        })
-    }
-
-    /// The same address under other timeouts: what is in flight there still is.
-    pub(crate) fn renewed(&self, timeouts: &UpstreamTimeouts) -> Option<Self> {
-        Some(Self {
-            in_flight: Arc::clone(&self.in_flight),
-            ..Self::new(self.address.clone(), timeouts)?
-        })
-    }
-
-    /// The peer for one attempt that may take `timeout` in all.
-    pub(crate) fn peer(&self, timeout: Duration) -> Box<HttpPeer> {
-        let mut peer = Box::new(self.peer.clone());
-        peer.options.read_timeout = Some(timeout);
-        peer.options.write_timeout = Some(timeout);
-        peer
-    }
 }
 
 impl Upstream {
@@ -138,8 +91,15 @@ impl Upstream {
             is_auth: false,
             metrics: metrics.upstream(&upstream.name),
             endpoints: upstream.endpoints.clone(),
-            targets: ArcSwap::default(),
-            balance: upstream.balance,
+            transport: Arc::new(Transport {
+                timeouts: upstream.timeouts,
+            }),
+            health_check: upstream.health_check.clone(),
+            outlier: upstream.outlier,
+            roster: ArcSwap::default(),
+            stands_until: AtomicU64::new(0),
+            assessing: Mutex::default(),
+            balance: upstream.balance.clone(),
             turn: AtomicU64::new(seed),
         }
     }
@@ -166,10 +126,15 @@ impl Upstream {
             is_auth: true,
             metrics: metrics.upstream(AUTH),
             endpoints: socket
-                .map(|path| Endpoint::Unix(path.to_owned()))
+                .map(|path| Endpoint::new(Location::Unix(path.to_owned())))
                 .into_iter()
                 .collect(),
-            targets: ArcSwap::default(),
+            transport: Arc::new(Transport { timeouts }),
+            health_check: None,
+            outlier: None,
+            roster: ArcSwap::default(),
+            stands_until: AtomicU64::new(0),
+            assessing: Mutex::default(),
             balance: Balance::RoundRobin,
             turn: AtomicU64::new(0),
             timeouts,
@@ -186,25 +151,90 @@ impl Upstream {
         }
     }
 
-    /// The target for the next attempt, other than `failed` where there is another.
-    pub(crate) fn choose(&self, failed: Option<&Arc<Target>>) -> Option<Arc<Target>> {
-        let targets = self.targets.load();
-        let turn = self.turn.fetch_add(1, Relaxed);
-        let first = pick(&targets, turn)?;
-        let chosen = match self.balance {
-            Balance::RoundRobin => first,
-            Balance::LeastRequests => less_busy(first, pick_other(&targets, turn)?),
-        };
-        let is_failed =
-            |target: &Arc<Target>| failed.is_some_and(|failed| failed.address == target.address);
-        if is_failed(chosen) {
-            return targets
-                .iter()
-                .find(|target| !is_failed(target))
-                .or(Some(chosen))
-                .cloned();
+    /// What a request is hashed by, where this upstream hashes and the request has it.
+    pub(crate) fn key_of(&self, caller: &balance::Caller<'_>) -> Option<u64> {
+        match &self.balance {
+            Balance::Hash(by) => balance::key_of(by, caller),
+            Balance::LeastRequests | Balance::RoundRobin => None,
         }
-        Some(Arc::clone(chosen))
+    }
+
+    /// The target for the next attempt, other than `failed` where there is another.
+    pub(crate) fn choose(
+        &self,
+        key: Option<u64>,
+        failed: Option<&Target>,
+        now: Moment,
+    ) -> Option<Arc<Target>> {
+        if now.nanos() >= self.stands_until.load(Relaxed) {
+            self.assess(now);
+        }
+        let wish = Wish {
+            balance: &self.balance,
+            turn: self.turn.fetch_add(1, Relaxed),
+            key,
+            failed,
+        };
+        self.roster.load().choose(wish).cloned()
+    }
+
+    /// From now on these are the endpoints.
+    pub(crate) fn replace(&self, targets: Vec<Arc<Target>>) {
+        let _alone = self.assessing.lock();
+        self.roster.store(Arc::new(Roster::of(targets)));
+        self.look_again();
+    }
+
+    /// Something has changed about an endpoint: the next request finds out what it means.
+    pub(crate) fn look_again(&self) {
+        self.stands_until.store(0, Relaxed);
+    }
+
+    /// A request has failed there.
+    pub(crate) fn endpoint_failed(&self, target: &Target, now: Moment) {
+        let ejection = self
+            .outlier
+            .and_then(|settings| target.record.outlier.fail(&settings, now));
+        if let Some(Ejection { lasts, in_a_row }) = ejection {
+            let (upstream, endpoint) = (&self.name, &target.site.address);
+            tracing::warn!(%upstream, %endpoint, ?lasts, in_a_row, "endpoint ejected: requests fail there");
+            self.look_again();
+        }
+    }
+
+    /// Whoever comes second goes on with the roster as it was.
+    fn assess(&self, now: Moment) {
+        let Some(_alone) = self.assessing.try_lock() else {
+            return;
+        };
+        // First of all: what changes from here on is looked at again.
+        self.stands_until.store(u64::MAX, Relaxed);
+        let before = self.roster.load_full();
+        let most = self
+            .outlier
+            .map_or(100, |outlier| outlier.max_ejected_percent);
+        let roster = before.assessed(most, now);
+        self.tell(before.among, roster.among);
+        let until = roster.stands_until(now);
+        self.roster.store(Arc::new(roster));
+        self.stands_until.fetch_min(until, Relaxed);
+    }
+
+    fn tell(&self, before: Option<Among>, after: Option<Among>) {
+        let upstream = &self.name;
+        let (Some(after), true) = (after, before != after) else {
+            return;
+        };
+        match after {
+            Among::TheFit if before.is_some() => {
+                tracing::info!(%upstream, "only fit endpoints are asked again");
+            }
+            Among::TheFit => {}
+            Among::TheHealthy => {
+                tracing::warn!(%upstream, "more endpoints fail than may be ejected: none is left out for it");
+            }
+            Among::All => tracing::warn!(%upstream, "no endpoint is healthy: all are asked"),
+        }
     }
 }
 
@@ -216,37 +246,6 @@ fn probe_lease(upstream: &config::Upstream) -> Duration {
 /// Requests that began before a reload count on.
 fn in_flight_of(before: Option<&Upstream>) -> Arc<AtomicUsize> {
     before.map_or_else(Arc::default, |before| Arc::clone(&before.in_flight))
-}
-
-fn pick(targets: &[Arc<Target>], turn: u64) -> Option<&Arc<Target>> {
-    let count = u64::try_from(targets.len())
-        .ok()
-        .filter(|count| *count > 0)?;
-    targets.get(usize::try_from(turn % count).ok()?)
-}
-
-/// Any but the one that [`pick`] gives, where there is more than one: two of two are all there are.
-fn pick_other(targets: &[Arc<Target>], turn: u64) -> Option<&Arc<Target>> {
-    let others = u64::try_from(targets.len()).ok()?.saturating_sub(1).max(1);
-    pick(targets, turn.wrapping_add(1 + scatter(turn) % others))
-}
-
-/// The less busy of two keeps the load as even as comparing all would, for the price of two reads.
-fn less_busy<'a>(one: &'a Arc<Target>, other: &'a Arc<Target>) -> &'a Arc<Target> {
-    if other.in_flight.load(Relaxed) < one.in_flight.load(Relaxed) {
-        other
-    } else {
-        one
-    }
-}
-
-/// Spreads consecutive turns over the whole range (the finaliser of `SplitMix64`), so that the second pick is
-/// independent of the first.
-pub(crate) fn scatter(turn: u64) -> u64 {
-    let mut z = turn.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// All upstreams of one configuration, found by name while routes are compiled and never again.

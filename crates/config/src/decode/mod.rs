@@ -5,6 +5,7 @@
 
 mod access;
 mod auth;
+mod endpoints;
 mod in_flight;
 mod issuers;
 mod limit_keys;

@@ -10,9 +10,9 @@ use http::{HeaderName, Method};
 
 use super::{
     access, at_least_a_millisecond,
+    endpoints::is_host_name,
     limits::{self, Drawn, Limits},
     server, shadow,
-    upstreams::is_host_name,
 };
 use crate::{
     auth::Auth,

@@ -1,14 +1,16 @@
 //! `upstreams:`. The types are in [`crate::upstreams`].
 
-use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use super::{at_least_a_millisecond, retries::retries};
+use super::{
+    at_least_a_millisecond,
+    endpoints::{balance, endpoints, health_check, outlier},
+    retries::retries,
+};
 use crate::{
     reader::{Section, Value},
     units::MOST,
-    upstreams::{
-        Balance, CircuitBreaker, Endpoint, FailureRate, SlowCalls, Upstream, UpstreamTimeouts,
-    },
+    upstreams::{Balance, CircuitBreaker, FailureRate, SlowCalls, Upstream, UpstreamTimeouts},
 };
 
 pub(super) fn upstreams(file: &Section<'_>) -> Vec<Arc<Upstream>> {
@@ -24,14 +26,16 @@ pub(super) fn upstreams(file: &Section<'_>) -> Vec<Arc<Upstream>> {
 fn upstream(name: &str, section: &Section<'_>) -> Upstream {
     tls(section);
     section.later_unless("protocol", &["http1"]);
-    section.later("health_check");
-    section.later("outlier");
     Upstream {
         name: name.to_owned(),
         endpoints: endpoints(section),
-        balance: section.or("balance", Balance::LeastRequests, |value| {
-            value.parse(balance)
-        }),
+        balance: section.or("balance", Balance::LeastRequests, balance),
+        health_check: section
+            .find("health_check")
+            .and_then(|value| value.section(health_check)),
+        outlier: section
+            .find("outlier")
+            .and_then(|value| value.section(outlier)),
         timeouts: section.within("timeouts", timeouts),
         retries: section.within("retries", retries),
         circuit_breaker: section.within("circuit_breaker", circuit_breaker),
@@ -57,91 +61,6 @@ fn tls(section: &Section<'_>) {
             value.mistake("TLS without a server name would not be verified: write `server_name`")
         }
         None => {}
-    }
-}
-
-fn endpoints(section: &Section<'_>) -> Vec<Endpoint> {
-    let Some(value) = section.require("endpoints", "name at least one, such as [127.0.0.1:9001]")
-    else {
-        return Vec::new();
-    };
-    let elements = value.list();
-    if elements.is_empty() {
-        value.mistake("is empty: name at least one, such as [127.0.0.1:9001]");
-    }
-    let mut endpoints = Vec::new();
-    for element in elements {
-        let Some(endpoint) = endpoint(&element) else {
-            continue;
-        };
-        if endpoints.contains(&endpoint) {
-            element.mistake("is written twice: keep one");
-        }
-        endpoints.push(endpoint);
-    }
-    endpoints
-}
-
-fn endpoint(value: &Value<'_>) -> Option<Endpoint> {
-    if !value.is_mapping() {
-        return value.parse(parse_endpoint);
-    }
-    let endpoint = value.section(|section| {
-        section.later_unless("weight", &["1"]);
-        section
-            .require("address", "write host:port")
-            .and_then(|address| address.parse(parse_endpoint))
-    });
-    endpoint.flatten()
-}
-
-fn parse_endpoint(text: &str) -> Result<Endpoint, String> {
-    const REMEDY: &str = "is not an endpoint: write host:port or unix:/path, without http://";
-    if let Some(path) = text.strip_prefix("unix:") {
-        let absolute = path.starts_with('/') && path.len() > 1;
-        return if absolute {
-            Ok(Endpoint::Unix(PathBuf::from(path)))
-        } else {
-            Err(REMEDY.to_owned())
-        };
-    }
-    let (host, port) = text.rsplit_once(':').ok_or(REMEDY)?;
-    let port: u16 = port.parse().ok().filter(|port| *port != 0).ok_or(REMEDY)?;
-    match text.parse() {
-        Ok(address) => Ok(Endpoint::Address(address)),
-        Err(_not_an_address) if is_host_name(host) => Ok(Endpoint::Name {
-            host: host.to_ascii_lowercase(),
-            port,
-        }),
-        Err(_not_an_address) => Err(REMEDY.to_owned()),
-    }
-}
-
-/// RFC 1123 section 2.1, and the underscore that Docker's names have. A name whose last part is a number is a
-/// mistyped address (RFC 3696 section 2).
-pub(super) fn is_host_name(text: &str) -> bool {
-    let label = |label: &str| {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        (1..=63).contains(&label.len())
-            && label.bytes().all(allowed)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    let numeric = text
-        .rsplit('.')
-        .next()
-        .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
-    text.len() <= 253 && text.split('.').all(label) && !numeric
-}
-
-fn balance(text: &str) -> Result<Balance, String> {
-    match text {
-        "least_requests" => Ok(Balance::LeastRequests),
-        "round_robin" => Ok(Balance::RoundRobin),
-        _ if text.starts_with("hash:") => {
-            Err("is not supported yet: write least_requests or round_robin".to_owned())
-        }
-        _ => Err("is not known here: write least_requests or round_robin".to_owned()),
     }
 }
 
@@ -179,7 +98,7 @@ fn circuit_breaker(section: &Section<'_>) -> CircuitBreaker {
     }
 }
 
-fn at_least_one(value: &Value<'_>) -> Option<NonZeroU32> {
+pub(super) fn at_least_one(value: &Value<'_>) -> Option<NonZeroU32> {
     const HIGHEST: u64 = 1_000_000;
     value.number::<u32>(1..=HIGHEST).and_then(NonZeroU32::new)
 }

@@ -12,7 +12,7 @@ use crate::{
     server::{AccessLog, LogTarget, RateLimitHeaders, SecurityHeaders, Threads},
     storage::Database,
     units::ByteSize,
-    upstreams::Balance,
+    upstreams::{Balance, HashKey},
 };
 
 const MIB: u64 = 1 << 20;
@@ -114,6 +114,11 @@ fn upstreams() {
     let config = valid("");
     let upstream = config.upstreams.first().expect("one is given");
     assert_eq!(upstream.balance, Balance::LeastRequests);
+    assert_eq!(upstream.endpoints[0].weight, 1);
+    assert!(
+        upstream.health_check.is_none() && upstream.outlier.is_none(),
+        "absent unless written"
+    );
     assert_eq!(upstream.timeouts.connect, Duration::from_secs(1));
     assert_eq!(upstream.timeouts.request, Duration::from_secs(30));
     assert_eq!(upstream.timeouts.idle, Duration::from_secs(55));
@@ -124,6 +129,51 @@ fn upstreams() {
         "only what was never sent is sent again unasked"
     );
     assert_eq!(upstream.max_in_flight, None);
+}
+
+#[test]
+fn endpoints_that_are_checked_and_ejected() {
+    let config = valid(
+        "upstreams: { hotel: { endpoints: [a:1], health_check: { path: '/healthz?deep' }, outlier: {} } }",
+    );
+    let upstream = config.upstreams.first().expect("one is given");
+    let check = upstream.health_check.as_ref().expect("it is written");
+    assert_eq!(check.path, "/healthz?deep");
+    assert_eq!(
+        (check.interval, check.timeout),
+        (Duration::from_secs(5), Duration::from_secs(1))
+    );
+    assert_eq!((check.healthy.get(), check.unhealthy.get()), (2, 3));
+    let outlier = upstream.outlier.expect("it is written");
+    assert_eq!(outlier.consecutive_failures.get(), 5);
+    assert_eq!(outlier.eject_for, Duration::from_secs(30));
+    assert_eq!(outlier.max_ejected_percent, 50);
+}
+
+#[test]
+fn the_spellings_of_a_hash() {
+    let balance = |written: &str| {
+        let config = valid(&format!(
+            "upstreams: {{ hotel: {{ endpoints: [a:1], balance: {written} }} }}"
+        ));
+        let upstream = config.upstreams.first().expect("one is given");
+        upstream.balance.clone()
+    };
+    let room = HashKey::Header(HeaderName::from_static("x-room"));
+    for (written, key) in [
+        ("'hash:ip'", HashKey::Ip),
+        ("'hash: user'", HashKey::User),
+        ("{ hash: ip }", HashKey::Ip),
+        ("{ hash: user }", HashKey::User),
+        ("{ hash: 'header:X-Room' }", room.clone()),
+        ("'hash:header:X-Room'", room),
+        (
+            "{ hash: 'cookie:Room' }",
+            HashKey::Cookie("Room".to_owned()),
+        ),
+    ] {
+        assert_eq!(balance(written), Balance::Hash(key), "{written}");
+    }
 }
 
 #[test]
@@ -238,7 +288,7 @@ auth: { sessions: database, providers: [], mail: null, resources: { hotel: { sco
 rate_limits:
   sharing: { mode: local, timeout: 5ms, on_store_failure: local_share, replicas: 1 }
 upstreams:
-  hotel: { endpoints: [{ address: localhost:9001, weight: 1 }], protocol: http1, health_check: {}, tls: null }
+  hotel: { endpoints: [{ address: localhost:9001, weight: 1 }], protocol: http1, health_check: null, tls: null }
 routes:
   - name: given
     match: { path: /given, hosts: [] }

@@ -12,7 +12,8 @@ use super::*;
 use crate::{
     serve::Parts,
     snapshot::Snapshot,
-    upstream::{Target, Upstream},
+    target::{Address, Site, Target},
+    upstream::Upstream,
 };
 
 const HOTEL: &str = "hotel: { endpoints: [127.0.0.1:9, 127.0.0.2:9], circuit_breaker: { consecutive_failures: 1 } }";
@@ -62,10 +63,11 @@ fn hotel(snapshot: &Snapshot) -> Arc<Upstream> {
 }
 
 fn target(upstream: &Upstream, address: &str) -> Arc<Target> {
-    let targets = upstream.targets.load();
-    let found = targets
+    let roster = upstream.roster.load();
+    let found = roster
+        .targets
         .iter()
-        .find(|target| target.address.to_string() == address);
+        .find(|target| target.site.address.to_string() == address);
     Arc::clone(found.unwrap())
 }
 
@@ -115,7 +117,7 @@ fn requests_in_flight_count_on_at_an_endpoint_that_stays() {
     let before = hotel(&gateway.snapshot.load());
     before.in_flight.fetch_add(3, Relaxed);
     let busy = target(&before, "127.0.0.2:9");
-    busy.in_flight.fetch_add(2, Relaxed);
+    busy.record.in_flight.fetch_add(2, Relaxed);
     for other in [
         HOTEL,
         "hotel: { endpoints: [127.0.0.4:9, 127.0.0.2:9], timeouts: { connect: 7s } }",
@@ -124,7 +126,7 @@ fn requests_in_flight_count_on_at_an_endpoint_that_stays() {
         assert_eq!(after.in_flight.load(Relaxed), 3, "{other}");
         let after = target(&after, "127.0.0.2:9");
         assert!(
-            Arc::ptr_eq(&busy.in_flight, &after.in_flight),
+            Arc::ptr_eq(&busy.record, &after.record),
             "{other}: they must be given back to the count that is looked at"
         );
     }
@@ -136,19 +138,19 @@ fn what_a_name_resolved_to_stays_with_the_name_and_goes_with_it() {
     let named = "hotel: { endpoints: [hotel.invalid:9] }";
     let config = config(named);
     let snapshot = gateway.compile(&config, &verifier());
-    let resolved = Target::new(
-        crate::upstream::Address::Inet("127.0.0.9:9".parse().unwrap()),
-        &hotel(&snapshot).timeouts,
-    );
-    hotel(&snapshot)
-        .targets
-        .store(Arc::new(resolved.map(Arc::new).into_iter().collect()));
+    let site = Site {
+        address: Address::Inet("127.0.0.9:9".parse().unwrap()),
+        weight: 1,
+        host: Arc::from("hotel.invalid:9"),
+    };
+    let resolved = Target::keep_or_make(site, &hotel(&snapshot).transport, &[]);
+    hotel(&snapshot).replace(resolved.into_iter().collect());
     gateway.snapshot.store(Arc::new(snapshot));
     let slower = "hotel: { endpoints: [hotel.invalid:9], timeouts: { connect: 7s } }";
     target(&reloaded(&gateway, slower), "127.0.0.9:9");
     let elsewhere = reloaded(&gateway, "hotel: { endpoints: [other.invalid:9] }");
     assert!(
-        elsewhere.targets.load().is_empty(),
+        elsewhere.roster.load().targets.is_empty(),
         "nobody said that the other name leads there"
     );
 }

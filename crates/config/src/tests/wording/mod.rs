@@ -1,5 +1,6 @@
 //! The words of every mistake: a table of wrong files, and what an operator reads about each.
 
+mod endpoints;
 mod identity;
 mod traffic;
 

@@ -10,14 +10,12 @@ fn upstreams() {
         "upstreams: { hotel: {} }",
         "upstreams: { hotel: { endpoints: [] } }",
         "upstreams: { hotel: { endpoints: [localhost, 127.0.0.1:0, 300.0.0.1:80, 'unix:relative', a:1, a:1] } }",
-        "upstreams: { hotel: { endpoints: [{ address: a:1, weight: 3 }] } }",
         "upstreams: { hotel: { endpoints: [a:1], tls: { ca: ca.crt } } }",
         "upstreams: { hotel: { endpoints: [a:1], tls: { server_name: a } } }",
         "upstreams: { hotel: { endpoints: [a:1], balance: random, protocol: h2 } }",
-        "upstreams: { hotel: { endpoints: [a:1], balance: 'hash:ip' } }",
         "upstreams: { hotel: { endpoints: [a:1], timeouts: { connect: 0s, request: 1w } } }",
         "upstreams: { hotel: { endpoints: [a:1], retries: { attempts: 0, when: [connect, 502, '502', always, '500'], budget: 120% } } }",
-        "upstreams: { hotel: { endpoints: [a:1], health_check: { path: / }, outlier: { consecutive_failures: 5 }, max_in_flight: 0 } }",
+        "upstreams: { hotel: { endpoints: [a:1], max_in_flight: 0 } }",
         "upstreams: { hotel: { endpoints: [a:1], circuit_breaker: { consecutive_failures: 0, open_for: 0s, half_open_requests: -1 } } }",
         "upstreams: { hotel: { endpoints: [a:1], circuit_breaker: { failure_rate: { percent: 0 }, slow_calls: { percent: 101 } } } }",
     ];
@@ -28,13 +26,11 @@ fn upstreams() {
     g.yaml:2:46: upstreams.hotel.endpoints[1]: `127.0.0.1:0` is not an endpoint: write host:port or unix:/path, without http://
     g.yaml:2:59: upstreams.hotel.endpoints[2]: `300.0.0.1:80` is not an endpoint: write host:port or unix:/path, without http://
     g.yaml:2:73: upstreams.hotel.endpoints[3]: `unix:relative` is not an endpoint: write host:port or unix:/path, without http://
-    g.yaml:2:95: upstreams.hotel.endpoints[5]: is written twice: keep one
-    g.yaml:2:59: upstreams.hotel.endpoints[0].weight: is not supported yet: remove it, or write 1
+    g.yaml:2:95: upstreams.hotel.endpoints[5]: is written twice: keep one, with a `weight` if it is to get more
     g.yaml:2:46: upstreams.hotel.tls: TLS without a server name would not be verified: write `server_name`
     g.yaml:2:46: upstreams.hotel.tls: is not supported yet: remove it
-    g.yaml:2:50: upstreams.hotel.balance: `random` is not known here: write least_requests or round_robin
+    g.yaml:2:50: upstreams.hotel.balance: `random` is not known here: write least_requests, round_robin or { hash: ip }
     g.yaml:2:68: upstreams.hotel.protocol: is not supported yet: remove it, or write http1
-    g.yaml:2:50: upstreams.hotel.balance: `hash:ip` is not supported yet: write least_requests or round_robin
     g.yaml:2:62: upstreams.hotel.timeouts.connect: `0s` is out of range: write 1ms to 3650d
     g.yaml:2:75: upstreams.hotel.timeouts.request: `1w` is not a duration: write a number and ms, s, m, h or d, such as 500ms or 15m
     g.yaml:2:62: upstreams.hotel.retries.attempts: `0` must be a whole number, from 1 to 5
@@ -42,9 +38,7 @@ fn upstreams() {
     g.yaml:2:93: upstreams.hotel.retries.when[3]: `always` is no reason to try again: write connect, 502, 503 or 504
     g.yaml:2:101: upstreams.hotel.retries.when[4]: `500` is no reason to try again: write connect, 502, 503 or 504
     g.yaml:2:117: upstreams.hotel.retries.budget: `120%` is not a share: write 0% to 100%
-    g.yaml:2:55: upstreams.hotel.health_check: is not supported yet: remove it
-    g.yaml:2:77: upstreams.hotel.outlier: is not supported yet: remove it
-    g.yaml:2:121: upstreams.hotel.max_in_flight: `0` must be a whole number, at least 1
+    g.yaml:2:56: upstreams.hotel.max_in_flight: `0` must be a whole number, at least 1
     g.yaml:2:82: upstreams.hotel.circuit_breaker.consecutive_failures: `0` must be a whole number, from 1 to 1000000
     g.yaml:2:95: upstreams.hotel.circuit_breaker.open_for: `0s` is out of range: write 1ms to 3650d
     g.yaml:2:119: upstreams.hotel.circuit_breaker.half_open_requests: `-1` must be a whole number, from 1 to 1000000
