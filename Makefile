@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 PORTCULLIS := $(TARGET)/release/portcullis
 CONFIG ?= gateway.yaml
 
-.PHONY: build demo run check test lint bench bench-proxy cover docs
+.PHONY: build demo run check test lint bench bench-proxy configuration-page cover docs
 
 build: ## the release binary: target/release/portcullis
 	@scripts/tools build
@@ -37,6 +37,11 @@ bench: ## admission alone, and a cold token
 
 bench-proxy: build ## CPU time per request against a bare Pingora proxy, side by side
 	cargo run --release --locked --package portcullis-benches --bin bench-proxy -- $(ARGS)
+
+configuration-page: ## docs/configuration.md, from the schema in crates/config/src/schema
+	@scripts/tools build
+	cargo run --locked --package portcullis-tidy --bin configuration-page > docs/configuration.md.new
+	mv docs/configuration.md.new docs/configuration.md
 
 cover: ## what the tests reach: target/llvm-cov/html
 	@scripts/tools build test cover

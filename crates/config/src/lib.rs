@@ -18,6 +18,7 @@ pub mod auth;
 pub mod issuers;
 pub mod limits;
 pub mod routes;
+pub mod schema;
 pub mod server;
 pub mod shadow;
 pub mod storage;

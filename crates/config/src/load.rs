@@ -1,6 +1,6 @@
 //! The ways in: a file or a text becomes a configuration, or the list of everything that is wrong with it.
 
-use std::{cell::RefCell, fs::File, io::Read, path::Path, sync::Arc};
+use std::{fs::File, io::Read, path::Path, sync::Arc};
 
 use crate::{
     Config, decode,
@@ -60,23 +60,22 @@ pub(crate) fn parse_bytes(
 }
 
 fn parse_text(text: &str, file: &str, secrets: Secrets<'_>) -> Result<Config, Mistakes> {
-    let loading = Loading {
-        file: Arc::from(file),
-        secrets,
-        mistakes: RefCell::default(),
-    };
+    read_text(text, &Loading::new(file, secrets))
+}
+
+pub(crate) fn read_text(text: &str, loading: &Loading<'_>) -> Result<Config, Mistakes> {
     let (root, flaws) = tree::parse(text);
     for flaw in flaws {
         loading.mistake(flaw.place, "", flaw.text);
     }
     let config = root
         .as_ref()
-        .and_then(|root| decode::config(&Value::root(root, &loading)));
-    let mistakes = loading.mistakes.into_inner();
+        .and_then(|root| decode::config(&Value::root(root, loading)));
+    let mistakes = loading.mistakes.take();
     match config {
         Some(config) if mistakes.is_empty() => Ok(config),
         None if mistakes.is_empty() => Err(single(
-            file,
+            &loading.file,
             START,
             "the file is empty: begin with `version: 1` and name at least one route",
         )),

@@ -316,7 +316,7 @@ fn answer(reference: &Reference) -> Result<SecretString, String> {
 }
 
 /// The file itself, or what a manifest embeds under that name.
-fn gateway_configurations(file: &SourceFile) -> Vec<(String, String)> {
+pub(crate) fn gateway_configurations(file: &SourceFile) -> Vec<(String, String)> {
     if file.file_name() == "gateway.yaml" {
         return vec![(file.path.clone(), file.text.clone())];
     }

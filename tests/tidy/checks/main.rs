@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod code;
 #[cfg(test)]
+mod configuration;
+#[cfg(test)]
 mod deployments;
 #[cfg(test)]
 mod documents;

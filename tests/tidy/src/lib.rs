@@ -2,6 +2,8 @@
 //!
 //! The checks are in `checks/`. They read the work tree rather than git, so that a file is looked at before it is committed.
 
+pub mod configuration_page;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},

@@ -27,6 +27,9 @@ pub(crate) struct Loading<'a> {
     pub(crate) file: Arc<str>,
     pub(crate) secrets: Secrets<'a>,
     pub(crate) mistakes: RefCell<Vec<Mistake>>,
+    /// Every key that was looked for, by its path; false where it is refused because it has no behaviour yet.
+    #[cfg(test)]
+    pub(crate) asked: RefCell<std::collections::BTreeMap<String, bool>>,
 }
 
 /// A node with the path that leads to it.
@@ -37,7 +40,17 @@ pub(crate) struct Value<'a> {
     loading: &'a Loading<'a>,
 }
 
-impl Loading<'_> {
+impl<'a> Loading<'a> {
+    pub(crate) fn new(file: &str, secrets: Secrets<'a>) -> Self {
+        Self {
+            file: Arc::from(file),
+            secrets,
+            mistakes: RefCell::default(),
+            #[cfg(test)]
+            asked: RefCell::default(),
+        }
+    }
+
     pub(crate) fn mistake(&self, place: Place, path: &str, text: impl Into<String>) {
         self.mistakes.borrow_mut().push(Mistake {
             file: Arc::clone(&self.file),

@@ -48,6 +48,8 @@ impl<'a> Section<'a> {
         if !known.contains(&key) {
             known.push(key);
         }
+        #[cfg(test)]
+        self.note_asked(key, true);
         let (key, node) = self
             .fields
             .iter()
@@ -106,7 +108,10 @@ impl<'a> Section<'a> {
 
     /// As [`Self::later`], but `words` are what the gateway does anyway.
     pub(crate) fn later_unless(&self, key: &'static str, words: &[&str]) {
-        let Some(value) = self.find(key) else { return };
+        let value = self.find(key);
+        #[cfg(test)]
+        self.note_asked(key, false);
+        let Some(value) = value else { return };
         if value.is_inert(words) {
             return;
         }
@@ -117,6 +122,12 @@ impl<'a> Section<'a> {
                 words.join(" or ")
             ),
         });
+    }
+
+    #[cfg(test)]
+    fn note_asked(&self, key: &str, is_supported: bool) {
+        let mut asked = self.loading.asked.borrow_mut();
+        asked.insert(join(&self.path, key), is_supported);
     }
 
     pub(super) fn report_unknown(&self) {

@@ -4,6 +4,7 @@ mod defaults;
 mod limits;
 mod references;
 mod robustness;
+mod schema;
 mod shipped;
 mod wording;
 
