@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use portcullis_config::schema::JSON_SCHEMA;
 
 use crate::{backup, check, demo, healthcheck, migrate, output, run, user};
 
@@ -34,6 +35,9 @@ enum Command {
     /// Read the configuration and report every mistake at once
     #[command(after_help = "Example:\n  portcullis check --config gateway.yaml")]
     Check(Output),
+    /// Print the JSON Schema of the configuration, for editors and other programs
+    #[command(after_help = "Example:\n  portcullis schema")]
+    Schema,
     /// Run the shipped configuration on 127.0.0.1 with three sample backends and two users
     #[command(after_help = "Example:\n  portcullis demo --port 8080 --admin-port 9090")]
     Demo(demo::Options),
@@ -79,12 +83,18 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run => run::run(config),
         Command::Check(output) => check::check(config, output),
+        Command::Schema => Ok(schema()),
         Command::Demo(options) => demo::demo(cli.config.as_deref(), &options),
         Command::Migrate(output) => migrate::migrate(config, output),
         Command::Backup { file } => backup::backup(config, &file),
         Command::Healthcheck(output) => healthcheck::healthcheck(config, output),
         Command::User(command) => user::user(config, command),
     }
+}
+
+fn schema() -> ExitCode {
+    output::say(JSON_SCHEMA.trim_end());
+    ExitCode::SUCCESS
 }
 
 #[cfg(test)]
