@@ -131,7 +131,7 @@ fn what_the_schema_calls_a_default_is_accepted_where_it_is_written() {
     let root = schema();
     for section in ["server", "storage"] {
         let mut written = Vec::new();
-        defaults(&root["properties"][section], &root, section, &mut written);
+        defaults(&root["properties"][section], section, &mut written);
         assert!(!written.is_empty(), "{section} has defaults");
         for (path, value) in written {
             let text = write(&path, &value);
@@ -146,15 +146,15 @@ fn what_the_schema_calls_a_default_is_accepted_where_it_is_written() {
     }
 }
 
-fn defaults(node: &Value, root: &Value, path: &str, found: &mut Vec<(String, Value)>) {
+fn defaults(node: &Value, path: &str, found: &mut Vec<(String, Value)>) {
     if let Some(default) = node.get("default") {
         found.push((path.to_owned(), default.clone()));
     }
     for (key, below) in node["properties"].as_object().into_iter().flatten() {
-        defaults(below, root, &format!("{path}.{key}"), found);
+        defaults(below, &format!("{path}.{key}"), found);
     }
     for below in node["oneOf"].as_array().into_iter().flatten() {
-        defaults(below, root, path, found);
+        defaults(below, path, found);
     }
 }
 
