@@ -2,8 +2,10 @@
 //!
 //! A full bucket is the same as none, so a bucket whose instant has passed may go at any time; each insertion looks at
 //! a few of its neighbours and lets such buckets go. What surprises is the end: when a shard holds nothing but buckets
-//! in use, newcomers share one overflow bucket of that shard. They are limited together then, which is harsh on them
-//! and takes a million callers within one window, but neither unlimited nor unbounded.
+//! in use, newcomers share one overflow bucket of that shard, and whoever gets a bucket of its own afterwards begins
+//! where that one stands: what a caller spent in common is not given to it again. This is harsh on newcomers and takes
+//! a million callers within one window, but it is neither unlimited nor unbounded, and nobody who had a bucket in use
+//! notices.
 
 use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
@@ -114,8 +116,7 @@ impl Shard {
                 .entries
                 .get_mut(position)
                 .map(|entry| &mut entry.full_at),
-            Place::Overflow => Some(&mut self.overflow_full_at),
-            Place::Vacant => None,
+            Place::Overflow | Place::Vacant => Some(&mut self.overflow_full_at),
         };
         full_at.map_or(0, |full_at| {
             *full_at = latest.min(*full_at);

@@ -1,11 +1,10 @@
-//! What is admitted, by hand-set time, from one thread and from many.
+//! What is admitted, by hand-set time.
 
 use std::{
     collections::BTreeMap,
     net::IpAddr,
     num::{NonZeroU32, NonZeroU64},
-    sync::{LazyLock, atomic::AtomicU64},
-    thread,
+    sync::LazyLock,
 };
 
 use http::HeaderMap;
@@ -17,6 +16,9 @@ use portcullis_tokens::RememberedClaims;
 use proptest::prelude::*;
 
 use super::*;
+
+mod floods;
+mod threads;
 
 const SEED: (u64, u64) = (1, 2);
 
@@ -299,37 +301,6 @@ fn clocks_and_rates_at_the_end_of_their_range_do_no_harm() {
         u64::MAX,
     ));
     assert!(take_one(&fast, "saad", at(0)).is_ok());
-}
-
-#[test]
-fn threads_admit_exactly_the_burst_between_them() {
-    let limiter = limiter();
-    let (wide, narrow) = (
-        limiter.plan(&per_user(rate(1, 3600), 3000)),
-        limiter.plan(&per_ip(rate(1, 3600), 2000)),
-    );
-    let admitted = AtomicU64::new(0);
-    thread::scope(|scope| {
-        for turn in 0..8 {
-            let (wide, narrow, admitted) = (&wide, &narrow, &admitted);
-            scope.spawn(move || {
-                let mut draws = [draw(wide, &user("saad"), 1), draw(narrow, &user("saad"), 1)];
-                // Half of the threads name the limits the other way round, which must not lock them up.
-                if turn % 2 == 0 {
-                    draws.reverse();
-                }
-                for _ in 0..1000 {
-                    admitted.fetch_add(u64::from(take(&draws, at(0)).is_ok()), Ordering::Relaxed);
-                }
-            });
-        }
-    });
-    assert_eq!(admitted.into_inner(), 2000);
-    assert_eq!(
-        take_one(&wide, "saad", at(0)),
-        Ok(999),
-        "6000 refusals spent nothing on the limit that had enough"
-    );
 }
 
 /// A bucket as one would explain it: tokens that drip in, counted in nanoseconds of earning.
