@@ -1,6 +1,8 @@
-//! What the benches share: a configuration with the whole policy on, and tokens for its callers.
+//! What the benches share: configurations with the whole policy on, tokens for their callers, and gateways without sockets.
 
-use std::time::Duration;
+pub mod rehearsed;
+
+use std::{fmt::Write, time::Duration};
 
 use portcullis_tokens::{AccessClaims, SignError, SigningKey};
 use secrecy::SecretString;
@@ -79,6 +81,35 @@ routes:
 "#,
         headers.settings()
     )
+}
+
+/// `count` routes from `/r0/**` on, each with the whole policy. Written tightly: the loader takes files up to 1 MiB.
+pub fn many_routes(count: usize) -> String {
+    let mut text = format!(
+        r#"
+version: 1
+server: {{ access_log: none }}
+storage: {{ database: "sqlite://unused.db" }}
+auth:
+  issuer: {ISSUER}
+  signing: {{ algorithm: HS256, secret: {SECRET} }}
+  access_token: {{ lifetime: 1h }}
+  resources: {{ hotel: {{ scopes: [hotel:read] }} }}
+  roles: {{ guest: [hotel:read] }}
+upstreams: {{ h: {{ endpoints: [127.0.0.1:3] }} }}
+rate_limits: {{ i: {{ key: ip, limit: 1000000000/1m }}, u: {{ key: user, limit: 1000000000/1m }} }}
+routes:
+"#
+    );
+    for route in 0..count {
+        let policy = "upstream: h,auth: {resource: hotel},rate_limits: [i,u]";
+        writeln!(
+            text,
+            "- {{name: r{route},match: {{path: /r{route}/**}},{policy}}}"
+        )
+        .expect("a string takes whatever is written");
+    }
+    text
 }
 
 /// A key that signs as the measured gateway's own auth service would.
