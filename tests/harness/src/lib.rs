@@ -13,6 +13,7 @@ pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod redis;
+pub mod secured_upstream;
 pub mod supervise;
 pub mod upstream;
 pub mod wait;
