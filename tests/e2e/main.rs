@@ -12,11 +12,15 @@ mod circuit_breaking;
 #[cfg(test)]
 mod command_line;
 #[cfg(test)]
+mod cors;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod endpoint_health;
+#[cfg(test)]
+mod header_rules;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]

@@ -15,6 +15,8 @@ mod references;
 mod tree;
 
 pub mod auth;
+pub mod cors;
+pub mod header_rules;
 pub mod issuers;
 pub mod limits;
 pub mod routes;

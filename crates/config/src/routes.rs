@@ -6,6 +6,8 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 
 use crate::{
+    cors::Cors,
+    header_rules::HeaderRules,
     limits::{InFlightLimit, RateLimit},
     shadow::Shadow,
     units::ByteSize,
@@ -29,6 +31,8 @@ pub struct Route {
     pub forward: IdentityHeaders,
     /// The largest request body; the server's where absent.
     pub body: Option<ByteSize>,
+    pub cors: Option<Cors>,
+    pub headers: HeaderRules,
     pub shadow: Shadow,
 }
 
@@ -124,6 +128,14 @@ pub struct IdentityHeaders {
     pub scopes: Option<HeaderName>,
     /// Whether the token itself travels on.
     pub token: bool,
+}
+
+impl IdentityHeaders {
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        [&self.user, &self.roles, &self.scopes]
+            .into_iter()
+            .flatten()
+    }
 }
 
 impl PathPattern {

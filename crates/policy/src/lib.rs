@@ -8,6 +8,7 @@
 //! Invariant: nothing here does I/O, reads a clock or makes randomness; all three are arguments.
 
 pub mod clock;
+pub mod cors;
 pub mod problem;
 pub mod rejection;
 

@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, net::IpAddr, slice, sync::Arc};
 
-use http::{HeaderMap, HeaderName, Uri, header};
+use http::{HeaderMap, HeaderName, Method, Uri, header};
 use pingora::http::RequestHeader;
 use portcullis_config::{
     routes::{Access, AddressLists},
@@ -16,7 +16,7 @@ use portcullis_policy::{
     breaker::BreakerPermit,
     client_address::ClientAddress,
     clock::Moment,
-    forwarding,
+    cors, forwarding,
     hygiene::{BodyLength, CanonicalTarget, RequestView},
     limits::{self, Draw, Standing},
     rejection::{Malformation, Rejection},
@@ -25,6 +25,7 @@ use portcullis_tokens::{Principal, TokenError};
 use smallvec::SmallVec;
 
 use crate::{
+    answer::{Stop, answer_preflight},
     attempt::{enter_breaker, occupy},
     exchange::{InFlight, Progress},
     gateway::Gateway,
@@ -134,7 +135,7 @@ pub(crate) async fn admit(
     snapshot: &Snapshot,
     arrival: &Arrival<'_>,
     progress: &mut Progress,
-) -> Result<Admitted, Rejection> {
+) -> Result<Admitted, Stop> {
     check_wire(arrival.fault)?;
     let clean = snapshot.hygiene.examine(&arrival.view())?;
     let route = progress.reached(find_route(snapshot, arrival, &clean.target)?);
@@ -144,6 +145,7 @@ pub(crate) async fn admit(
     let nobody = Caller::Anonymous;
     let places = enter(&route.client_limits, route, arrival, &nobody, progress)?;
     let spent = spend(&route.client_limits, route, arrival, &nobody, progress).await?;
+    answer_preflight(route, arrival.request, spent.as_ref())?;
     let caller = authenticate(gateway, snapshot, route, arrival).await;
     let caller = progress.past(Check::Token, caller)?.unwrap_or(nobody);
     progress.identified(caller.verified());
@@ -175,9 +177,15 @@ fn find_route<'a>(
     arrival: &Arrival<'_>,
     target: &CanonicalTarget<'_>,
 ) -> Result<&'a Arc<Route>, Rejection> {
-    let id = snapshot
-        .table
-        .find(&target.host, &target.path, &arrival.request.method)?;
+    let request = arrival.request;
+    let find = |method: &Method| snapshot.table.find(&target.host, &target.path, method);
+    // A preflight asks about the route of another method; where that leaves it to the upstream, it is like any OPTIONS.
+    let asked_for = cors::method_asked_for(&request.method, &request.headers);
+    let asked_about = asked_for.and_then(|method| snapshot.route(find(&method).ok()?));
+    if let Some(route) = asked_about.filter(|route| route.cors.is_some()) {
+        return Ok(route);
+    }
+    let id = find(&request.method)?;
     // The table and the routes are compiled together: were they to disagree, the request fails closed.
     snapshot.route(id).ok_or(Rejection::InternalError)
 }
@@ -354,52 +362,4 @@ fn forwarded_target(
 }
 
 #[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    fn check(value: &'static str, expected: Result<Option<&str>, &str>) {
-        let headers =
-            HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))]);
-        let found = bearer(&headers);
-        assert_eq!(
-            found.as_ref().map_err(Rejection::code),
-            expected.as_ref().map_err(|code| *code),
-            "{value:?}"
-        );
-    }
-
-    #[test]
-    fn a_token_is_read_from_the_bearer_scheme_alone() {
-        check("Bearer abc", Ok(Some("abc")));
-        check("bearer abc", Ok(Some("abc")));
-        check("BEARER  abc", Ok(Some("abc")));
-        check("Basic abc", Ok(None));
-        check("Bearerabc", Ok(None));
-        check("Bear", Ok(None));
-    }
-
-    #[test]
-    fn a_bearer_without_a_token_is_malformed() {
-        check("Bearer", Err("malformed-request"));
-        check("Bearer  ", Err("malformed-request"));
-    }
-
-    #[test]
-    fn a_denied_address_is_refused_even_where_it_is_allowed() {
-        let network = |text: &str| text.parse().expect("a network");
-        let lists = AddressLists {
-            allow: vec![network("10.0.0.0/8")],
-            deny: vec![network("10.1.0.0/16")],
-        };
-        let check =
-            |address: &str| check_address(&lists, address.parse().expect("an address")).is_ok();
-        assert!(check("10.2.0.1"));
-        assert!(!check("10.1.0.1"), "deny wins over allow");
-        assert!(
-            !check("192.0.2.1"),
-            "a list of allowed networks leaves the others out"
-        );
-    }
-}
+mod tests;

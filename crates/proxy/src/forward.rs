@@ -12,8 +12,8 @@ use pingora::{
     http::{RequestHeader, ResponseHeader},
     proxy::Session,
 };
-use portcullis_config::routes::Access;
-use portcullis_policy::{limits::Standing, rate_headers::rate_headers, rejection::Rejection};
+use portcullis_config::{header_rules::HeaderChanges, routes::Access};
+use portcullis_policy::{cors, limits::Standing, rate_headers::rate_headers, rejection::Rejection};
 use smallvec::SmallVec;
 
 use crate::{
@@ -75,8 +75,19 @@ pub(crate) fn prepare_request(
     add_origin(exchange, admitted, session, headers);
     headers.insert(X_REQUEST_ID, exchange.id.clone());
     add_trace(exchange, session, headers);
+    change(headers, &admitted.route().headers.request);
     *request = RequestHeader::from(parts);
     Ok(())
+}
+
+/// What the operator wants otherwise comes last. The loader has kept out what is not an operator's to say.
+fn change(headers: &mut HeaderMap, changes: &HeaderChanges) {
+    for name in &changes.remove {
+        headers.remove(name);
+    }
+    for (name, value) in &changes.set {
+        headers.insert(name.clone(), value.clone());
+    }
 }
 
 /// Looks before it removes: nearly no request has anything to remove.
@@ -181,7 +192,12 @@ pub(crate) fn count_body(
 
 /// The upstream's head on its way to the client: what the upstream set stays, ours is added. Taken apart as the request
 /// is, for the same reason.
-pub(crate) fn prepare_response(gateway: &Gateway, exchange: &Exchange, head: &mut ResponseHeader) {
+pub(crate) fn prepare_response(
+    gateway: &Gateway,
+    session: &Session,
+    exchange: &Exchange,
+    head: &mut ResponseHeader,
+) {
     if head.status.is_informational() {
         return;
     }
@@ -192,7 +208,10 @@ pub(crate) fn prepare_response(gateway: &Gateway, exchange: &Exchange, head: &mu
     remove_where(&mut parts.headers, is_for_one_hop);
     collapse_length(&mut parts.headers);
     let standing = exchange.admitted.as_ref().and_then(Admitted::standing);
-    add_own_headers(gateway, exchange, standing, &mut parts.headers);
+    add_own_headers(gateway, session, exchange, standing, &mut parts.headers);
+    if let Some(route) = &exchange.progress.route {
+        change(&mut parts.headers, &route.headers.response);
+    }
     *head = ResponseHeader::from(parts);
 }
 
@@ -208,6 +227,7 @@ fn collapse_length(headers: &mut HeaderMap) {
 /// What every answer carries, the gateway's own and the upstreams' alike.
 pub(crate) fn add_own_headers(
     gateway: &Gateway,
+    session: &Session,
     exchange: &Exchange,
     standing: Option<&Standing>,
     headers: &mut HeaderMap,
@@ -229,6 +249,10 @@ pub(crate) fn add_own_headers(
             .since_start
             .saturating_sub(exchange.began.since_start);
         headers.insert(X_PROCESS_TIME, seconds(took));
+    }
+    let route = exchange.progress.route.as_ref();
+    if let Some(cors) = route.and_then(|route| route.cors.as_ref()) {
+        cors.mark(cors::origin(&session.req_header().headers), headers);
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod access_log;
 mod admission;
+mod answer;
 mod attempt;
 mod connection;
 mod exchange;

@@ -65,7 +65,7 @@ impl ProxyHttp for Lifecycle {
                 exchange.admitted = Some(admitted);
                 Ok(false)
             }
-            Err(rejection) => respond::reject(&self.0, session, exchange, rejection).await,
+            Err(stop) => respond::stop(&self.0, session, exchange, stop).await,
         }
     }
 
@@ -118,11 +118,11 @@ impl ProxyHttp for Lifecycle {
 
     async fn response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         head: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> pingora::Result<()> {
-        forward::prepare_response(&self.0, exchange, head);
+        forward::prepare_response(&self.0, session, exchange, head);
         Ok(())
     }
 

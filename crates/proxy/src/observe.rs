@@ -104,8 +104,8 @@ fn audit(gateway: &Gateway, exchange: &Exchange, ended: &Ended) {
                 .as_ref()
                 .is_some_and(|route| route.audit == AuditLevel::All);
             if wanted {
-                let served =
-                    StatusCode::from_u16(ended.status).is_ok_and(|status| status.is_success());
+                let served = StatusCode::from_u16(ended.status)
+                    .is_ok_and(|status| status.is_success() || status.is_redirection());
                 let outcome = if served {
                     Outcome::Success
                 } else {

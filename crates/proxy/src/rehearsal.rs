@@ -8,6 +8,7 @@ use portcullis_policy::client_address::ClientAddress;
 
 use crate::{
     admission::{self, Arrival},
+    answer::Stop,
     exchange::Progress,
     gateway::Gateway,
     serve::{Parts, StartError},
@@ -41,7 +42,10 @@ impl Rehearsal {
         let snapshot = self.0.snapshot.load_full();
         let mut progress = Progress::default();
         let decided = admission::admit(&self.0, &snapshot, &arrival, &mut progress).await;
-        decided.map(drop).map_err(|rejection| rejection.code())
+        match decided {
+            Ok(_) | Err(Stop::Answered(_)) => Ok(()),
+            Err(Stop::Refused(rejection)) => Err(rejection.code()),
+        }
     }
 }
 

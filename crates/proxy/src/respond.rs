@@ -18,24 +18,36 @@ use portcullis_policy::{
 };
 
 use crate::{
-    exchange::Exchange, forward, gateway::Gateway, observe::CLIENT_LEFT, snapshot::Snapshot,
+    answer::{Answer, Stop},
+    exchange::Exchange,
+    forward,
+    gateway::Gateway,
+    observe::CLIENT_LEFT,
+    snapshot::Snapshot,
 };
 
 /// An unread request body up to this size is read and thrown away to keep the connection; beyond, closing is cheaper.
 const DRAINED_AT_MOST: u64 = 64 * 1024;
 const DRAIN_WITHIN: Duration = Duration::from_secs(1);
 
-/// Refuses a request that admission did not let through. Always answers `true`: the request ends here.
-pub(crate) async fn reject(
+/// Answers a request that admission did not send on. Always answers `true`: the request ends here.
+pub(crate) async fn stop(
     gateway: &Gateway,
     session: &mut Session,
     exchange: &mut Exchange,
-    rejection: Rejection,
+    stop: Stop,
 ) -> pingora::Result<bool> {
-    if !can_stay_open(session, &rejection) || drain(session).await.is_err() {
+    let closes = matches!(&stop, Stop::Refused(rejection) if rejection.closes_connection());
+    if closes || !can_stay_open(session) || drain(session).await.is_err() {
         session.set_keepalive(None);
     }
-    write(gateway, session, exchange, rejection).await?;
+    match stop {
+        Stop::Refused(rejection) => write(gateway, session, exchange, rejection).await?,
+        Stop::Answered(answer) => {
+            let head = head(gateway, session, exchange, answer);
+            session.write_response_header(Box::new(head), true).await?;
+        }
+    }
     Ok(true)
 }
 
@@ -107,11 +119,8 @@ fn reason_of(error: &Error) -> Option<Rejection> {
     }
 }
 
-/// Whether the body of a refused request is worth reading to keep its connection.
-fn can_stay_open(session: &Session, rejection: &Rejection) -> bool {
-    if rejection.closes_connection() {
-        return false;
-    }
+/// Whether the body of a request that is not sent on is worth reading to keep its connection.
+fn can_stay_open(session: &Session) -> bool {
     let headers = &session.req_header().headers;
     // A client that waits for leave to send its body must not be read from: it may never send it.
     if headers.contains_key(header::EXPECT) || headers.contains_key(header::TRANSFER_ENCODING) {
@@ -165,17 +174,19 @@ async fn write(
 ) -> pingora::Result<()> {
     let id = exchange.id.to_str().unwrap_or_default();
     let body = Bytes::from(Problem::of(&rejection, id).to_json());
-    let mut parts = http::Response::new(()).into_parts().0;
-    parts.status = rejection.status();
-    let headers = &mut parts.headers;
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut headers = vec![
+        (header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE)),
+        (header::CONTENT_LENGTH, HeaderValue::from(body.len())),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
     headers.extend(rejection.headers());
-    let standing = rejection.refused_limit().map(|refused| &refused.standing);
-    forward::add_own_headers(gateway, exchange, standing, headers);
-    headers.extend(exchange.snapshot.own_answer_headers.iter().cloned());
-    let head = ResponseHeader::from(parts);
+    let refused = rejection.refused_limit();
+    let answer = Answer {
+        status: rejection.status(),
+        standing: refused.map(|refused| refused.standing.clone()),
+        headers,
+    };
+    let head = head(gateway, session, exchange, answer);
     // Kept for the log before the client can have the answer.
     exchange.rejection = Some(rejection);
     let is_head = session.req_header().method == Method::HEAD;
@@ -186,6 +197,22 @@ async fn write(
         session.write_response_body(Some(body), true).await?;
     }
     Ok(())
+}
+
+fn head(
+    gateway: &Gateway,
+    session: &Session,
+    exchange: &Exchange,
+    answer: Answer,
+) -> ResponseHeader {
+    let mut parts = http::Response::new(()).into_parts().0;
+    parts.status = answer.status;
+    let standing = answer.standing.as_ref();
+    forward::add_own_headers(gateway, session, exchange, standing, &mut parts.headers);
+    let own = exchange.snapshot.own_answer_headers.iter().cloned();
+    parts.headers.extend(own);
+    parts.headers.extend(answer.headers);
+    ResponseHeader::from(parts)
 }
 
 #[cfg(test)]

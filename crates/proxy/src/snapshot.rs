@@ -7,6 +7,7 @@ use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 use http::{HeaderName, HeaderValue};
 use portcullis_config::{
     Config,
+    header_rules::HeaderRules,
     routes::{self, Access, AddressLists, AuditLevel, Rewrite, Target as RouteTarget},
     server::{SecurityHeaders, Server as ServerSettings},
     shadow::Check,
@@ -14,6 +15,7 @@ use portcullis_config::{
 };
 use portcullis_policy::{
     client_address::TrustedProxies,
+    cors::Cors,
     hygiene::Hygiene,
     limits::{LimitPlan, Limiter, Refused},
     routing::{RouteId, RouteTable},
@@ -58,6 +60,8 @@ pub(crate) struct Route {
     pub(crate) addresses: AddressLists,
     pub(crate) rewrite: Rewrite,
     pub(crate) forward: routes::IdentityHeaders,
+    pub(crate) cors: Option<Cors>,
+    pub(crate) headers: HeaderRules,
     pub(crate) body_limit: u64,
     /// A limit that only reports. The server's binds meanwhile.
     pub(crate) watched_body_limit: Option<u64>,
@@ -248,6 +252,11 @@ impl Route {
                 own_body_limit
             },
             watched_body_limit,
+            cors: route
+                .cors
+                .as_ref()
+                .map(|rule| Cors::new(rule, &route.matches.methods)),
+            headers: route.headers.clone(),
             shadow: route.shadow.checks.clone(),
             timeout: route.timeout.unwrap_or(upstream.timeouts.request),
             audit: route.audit,

@@ -5,7 +5,9 @@
 
 mod access;
 mod auth;
+mod cors;
 mod endpoints;
+mod header_rules;
 mod in_flight;
 mod issuers;
 mod limit_keys;

@@ -9,8 +9,9 @@ use std::{
 use http::{HeaderName, Method};
 
 use super::{
-    access, at_least_a_millisecond,
+    access, at_least_a_millisecond, cors,
     endpoints::is_host_name,
+    header_rules,
     limits::{self, Drawn, Limits},
     server, shadow,
 };
@@ -59,15 +60,14 @@ pub(super) fn routes(file: &Section<'_>, declared: &Declared<'_>) -> Vec<Route> 
             continue;
         };
         seen.check(&route, &element);
-        routes.push(route);
+        routes.push((route, element));
     }
-    routes
+    header_rules::check(&routes);
+    routes.into_iter().map(|(route, _)| route).collect()
 }
 
 fn route(section: &Section<'_>, declared: &Declared<'_>) -> Option<Route> {
-    for key in ["cors", "headers", "max_connection_life"] {
-        section.later(key);
-    }
+    section.later("max_connection_life");
     section.later_unless("upgrade", &["none"]);
     let name = section
         .require("name", "it stands in metrics and in the audit log")
@@ -103,12 +103,17 @@ fn route(section: &Section<'_>, declared: &Declared<'_>) -> Option<Route> {
         }),
         forward: section.within("forward", forward),
         body: section.find("body").and_then(|value| value.size(0..=MOST)),
+        cors: section
+            .find("cors")
+            .and_then(|value| value.section(cors::cors))
+            .flatten(),
+        headers: section.within("headers", header_rules::header_rules),
+        shadow: Shadow::default(),
         rewrite,
         name: name?,
         matches: matches?,
         target: target?,
         access: access?,
-        shadow: Shadow::default(),
     };
     let shadow = shadow.map(|value| shadow::shadow(&value, &route));
     Some(Route {
@@ -147,7 +152,7 @@ fn method(text: &str) -> Result<Method, String> {
 }
 
 /// As the `Host` field has it, so IPv6 addresses stand in brackets (RFC 3986 section 3.2.2).
-fn host(text: &str) -> Result<String, String> {
+pub(super) fn host(text: &str) -> Result<String, String> {
     let v6 = text
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));

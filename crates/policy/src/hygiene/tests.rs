@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use portcullis_config::{
+    header_rules::HeaderRules,
     routes::{
         Access, AddressLists, AuditLevel, IdentityHeaders, PathPattern, Rewrite, RouteMatch, Target,
     },
@@ -55,6 +56,8 @@ fn route() -> Route {
             token: false,
         },
         body: None,
+        cors: None,
+        headers: HeaderRules::default(),
         shadow: Shadow::default(),
     }
 }

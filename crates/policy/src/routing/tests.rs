@@ -1,6 +1,7 @@
 //! The route table as a table of examples, and against a matcher that is too simple to be wrong.
 
 use portcullis_config::{
+    header_rules::HeaderRules,
     routes::{Access, AddressLists, AuditLevel, IdentityHeaders, Rewrite, RouteMatch, Target},
     shadow::Shadow,
 };
@@ -34,6 +35,8 @@ fn route(path: &str, methods: &[&str], hosts: &[&str]) -> Route {
             token: false,
         },
         body: None,
+        cors: None,
+        headers: HeaderRules::default(),
         shadow: Shadow::default(),
     }
 }

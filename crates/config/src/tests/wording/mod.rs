@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod identity;
+mod routing;
 mod traffic;
 
 use insta::assert_snapshot;

@@ -116,7 +116,7 @@ fn routes() {
         "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, ip: { allow: [all] } }]",
         "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, forward: { user: Host, roles: X-A, scopes: x-a, token: 1 } }]",
         "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, forward: { user: X Y, roles: Authorization } }]",
-        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, cors: { origins: ['*'] }, upgrade: websocket }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, upgrade: websocket }]",
     ];
     assert_snapshot!(table(&cases), @r#"
     g.yaml:2:9: routes: is empty: nothing is let through that no route names; write at least one
@@ -151,35 +151,7 @@ fn routes() {
     g.yaml:2:128: routes[0].forward.token: `1` must be true or false
     g.yaml:2:90: routes[0].forward.user: `X Y` is no header name: use letters, digits and `-`
     g.yaml:2:102: routes[0].forward.roles: `Authorization` tells the upstream something else already: choose a name such as X-User-Id
-    g.yaml:2:79: routes[0].cors: is not supported yet: remove it
-    g.yaml:2:108: routes[0].upgrade: is not supported yet: remove it, or write none
-    "#);
-}
-
-#[test]
-fn shadows_of_checks() {
-    let cases = [
-        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, shadow: token }]",
-        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, shadow: [tokn, per_ip] }]",
-        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, shadow: [token, access, body, address, max_in_flight] }]",
-        "routes: [{ name: a, match: { path: /a }, upstream: builtin:auth, auth: public, shadow: [circuit_breaker, max_in_flight] }]",
-        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, rate_limits: [per_ip], shadow: [per_ip, circuit_breaker, per_ip] }]",
-        "rate_limits: { body: { key: ip, limit: 60/1m } }\n\
-         routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, rate_limits: [body], shadow: [body] }]",
-    ];
-    assert_snapshot!(table(&cases), @r#"
-    g.yaml:2:81: routes[0].shadow: must be a list: write [a, b], or one `- ` line for each
-    g.yaml:2:82: routes[0].shadow[0]: there is no check here `tokn`: did you mean `token`?
-    g.yaml:2:88: routes[0].shadow[1]: there is no check here `per_ip`: name a check, or a rate limit that this route spends from
-    g.yaml:2:82: routes[0].shadow[0]: would report nothing: this route is public
-    g.yaml:2:89: routes[0].shadow[1]: would report nothing: this route is public
-    g.yaml:2:97: routes[0].shadow[2]: would report nothing: this route has no `body` of its own, and the server's stays in force
-    g.yaml:2:103: routes[0].shadow[3]: would report nothing: this route has no `ip` lists
-    g.yaml:2:112: routes[0].shadow[4]: would report nothing: the upstream has no `max_in_flight`
-    g.yaml:2:89: routes[0].shadow[0]: would report nothing: the embedded auth service has no breaker
-    g.yaml:2:106: routes[0].shadow[1]: would report nothing: the upstream has no `max_in_flight`
-    g.yaml:2:130: routes[0].shadow[2]: is written twice: keep one
-    g.yaml:3:103: routes[0].shadow[0]: is a check and a rate limit of this route: give the limit another name
+    g.yaml:2:82: routes[0].upgrade: is not supported yet: remove it, or write none
     "#);
 }
 

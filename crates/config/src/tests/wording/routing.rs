@@ -1,0 +1,102 @@
+//! Mistakes in what a route does beside letting through: `shadow`, `cors`, `headers`.
+
+use insta::assert_snapshot;
+
+use super::table;
+
+#[test]
+fn shadows_of_checks() {
+    let cases = [
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, shadow: token }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, shadow: [tokn, per_ip] }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, shadow: [token, access, body, address, max_in_flight] }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: builtin:auth, auth: public, shadow: [circuit_breaker, max_in_flight] }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, rate_limits: [per_ip], shadow: [per_ip, circuit_breaker, per_ip] }]",
+        "rate_limits: { body: { key: ip, limit: 60/1m } }\n\
+         routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, rate_limits: [body], shadow: [body] }]",
+    ];
+    assert_snapshot!(table(&cases), @r#"
+    g.yaml:2:81: routes[0].shadow: must be a list: write [a, b], or one `- ` line for each
+    g.yaml:2:82: routes[0].shadow[0]: there is no check here `tokn`: did you mean `token`?
+    g.yaml:2:88: routes[0].shadow[1]: there is no check here `per_ip`: name a check, or a rate limit that this route spends from
+    g.yaml:2:82: routes[0].shadow[0]: would report nothing: this route is public
+    g.yaml:2:89: routes[0].shadow[1]: would report nothing: this route is public
+    g.yaml:2:97: routes[0].shadow[2]: would report nothing: this route has no `body` of its own, and the server's stays in force
+    g.yaml:2:103: routes[0].shadow[3]: would report nothing: this route has no `ip` lists
+    g.yaml:2:112: routes[0].shadow[4]: would report nothing: the upstream has no `max_in_flight`
+    g.yaml:2:89: routes[0].shadow[0]: would report nothing: the embedded auth service has no breaker
+    g.yaml:2:106: routes[0].shadow[1]: would report nothing: the upstream has no `max_in_flight`
+    g.yaml:2:130: routes[0].shadow[2]: is written twice: keep one
+    g.yaml:3:103: routes[0].shadow[0]: is a check and a rate limit of this route: give the limit another name
+    "#);
+}
+
+/// A public route to the hotel with this besides.
+fn routes(besides: &[&str]) -> String {
+    let cases: Vec<String> = besides
+        .iter()
+        .map(|besides| {
+            format!("routes:\n- {{ name: a, match: {{ path: /a }}, upstream: hotel, auth: public }}\n- name: b\n  match: {{ path: /b }}\n  upstream: hotel\n  auth: public\n  {besides}")
+        })
+        .collect();
+    let cases: Vec<&str> = cases.iter().map(String::as_str).collect();
+    table(&cases)
+}
+
+#[test]
+fn pages_of_other_origins() {
+    let cases = [
+        "cors: {}",
+        "cors: { origins: [] }",
+        "cors: { origins: ['*'], credentials: true }",
+        "cors: { origins: ['*', 'https://a.example'] }",
+        "cors: { origins: ['null', 'https://*.example', 'a.example', 'https://a.example/', 'https://a', 'HTTPS://A:443'] }",
+        "cors: { origins: ['https://a'], max_age: 2d, headers: ['*', 'X Y'], expose: 5, methods: [GET] }",
+    ];
+    assert_snapshot!(routes(&cases), @r#"
+    g.yaml:8:9: routes[1].cors: `origins` is missing: list them, such as [https://app.example.com]
+    g.yaml:8:20: routes[1].cors.origins: is empty: list origins, or remove `cors`
+    g.yaml:8:40: routes[1].cors.credentials: with origins `*` any page could act for whoever is signed in: list the origins, or remove this
+    g.yaml:8:21: routes[1].cors.origins[0]: stands for every origin: write it alone
+    g.yaml:8:21: routes[1].cors.origins[0]: `null` is sent by every sandboxed page and local file: no origin can be told by it; remove it
+    g.yaml:8:29: routes[1].cors.origins[1]: `https://*.example` has a wildcard: write each origin out
+    g.yaml:8:50: routes[1].cors.origins[2]: `a.example` is no origin: write scheme and host, such as https://app.example.com or http://localhost:3000, without a `/` at the end
+    g.yaml:8:63: routes[1].cors.origins[3]: `https://a.example/` is no origin: write scheme and host, such as https://app.example.com or http://localhost:3000, without a `/` at the end
+    g.yaml:8:98: routes[1].cors.origins[5]: is written twice: keep one
+    g.yaml:8:44: routes[1].cors.max_age: `2d` is out of range: write 0ms to 1d
+    g.yaml:8:58: routes[1].cors.headers[0]: `*` does not cover what matters, such as Authorization: write each name out
+    g.yaml:8:63: routes[1].cors.headers[1]: `X Y` is no header name: use letters, digits and `-`
+    g.yaml:8:79: routes[1].cors.expose: must be a list: write [a, b], or one `- ` line for each
+    g.yaml:8:82: routes[1].cors.methods: this key is not known: remove it, or use origins, credentials, max_age, headers or expose
+    "#);
+}
+
+#[test]
+fn header_rules() {
+    let cases = [
+        "headers: { request: { set: { Host: a, 'X Y': b, X_User_Id: c, X-Forwarded-For: d, X-User-Id: e } } }",
+        "headers: { request: { set: { X-A: \"a\\nb\" }, remove: [Connection, x-a, X-Portcullis-Client-Address] } }",
+        "headers: { response: { set: { Content-Length: 5, X-B: b, x-b: c }, remove: [Transfer-Encoding, X-Request-ID] } }",
+        "headers: { request: [], reply: {} }",
+        "headers: { response: { remove: [Vary] } }\n  cors: { origins: ['*'] }",
+        "headers: { response: { set: { Access-Control-Allow-Origin: '*' } } }\n  cors: { origins: ['*'] }",
+    ];
+    assert_snapshot!(routes(&cases), @r#"
+    g.yaml:4:3: routes[1]: `headers.request` names `x-user-id`, by which upstreams learn who calls: choose another name
+    g.yaml:8:38: routes[1].headers.request.set.Host: `Host` has a meaning of its own in HTTP or for the gateway: remove it
+    g.yaml:8:48: routes[1].headers.request.set.X Y: `X Y` is no header name: use letters, digits and `-`
+    g.yaml:8:62: routes[1].headers.request.set.X_User_Id: `X_User_Id` is read by some servers as the name with `-`, which may be another's: write `-`
+    g.yaml:8:82: routes[1].headers.request.set.X-Forwarded-For: `X-Forwarded-For` is the gateway's to say: remove it
+    g.yaml:8:37: routes[1].headers.request.set.X-A: `a\nb` is no header value: keep to visible characters
+    g.yaml:8:56: routes[1].headers.request.remove[0]: `Connection` has a meaning of its own in HTTP or for the gateway: remove it
+    g.yaml:8:73: routes[1].headers.request.remove[2]: `X-Portcullis-Client-Address` is the gateway's to say: remove it
+    g.yaml:8:49: routes[1].headers.response.set.Content-Length: `Content-Length` has a meaning of its own in HTTP or for the gateway: remove it
+    g.yaml:8:65: routes[1].headers.response.set.x-b: is named twice here: keep one
+    g.yaml:8:79: routes[1].headers.response.remove[0]: `Transfer-Encoding` has a meaning of its own in HTTP or for the gateway: remove it
+    g.yaml:8:98: routes[1].headers.response.remove[1]: `X-Request-ID` has a meaning of its own in HTTP or for the gateway: remove it
+    g.yaml:8:23: routes[1].headers.request: must be a section with keys: write `key: value` lines below it
+    g.yaml:8:27: routes[1].headers.reply: this key is not known: remove it, or use request or response
+    g.yaml:4:3: routes[1]: `headers.response` names `vary`, which `cors` sets: remove it from one of them
+    g.yaml:4:3: routes[1]: `headers.response` names `access-control-allow-origin`, which `cors` sets: remove it from one of them
+    "#);
+}
