@@ -48,6 +48,8 @@ mod postgres;
 #[cfg(test)]
 mod registration;
 #[cfg(test)]
+mod reloading;
+#[cfg(test)]
 mod retries;
 #[cfg(test)]
 mod secrets;
@@ -65,6 +67,8 @@ mod sign_in_stage;
 mod slow_clients;
 #[cfg(test)]
 mod stage;
+#[cfg(test)]
+mod status;
 #[cfg(test)]
 mod telling_collectors;
 #[cfg(test)]

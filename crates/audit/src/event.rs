@@ -221,6 +221,9 @@ words! {
         GatewayStarted = "gateway_started",
         GatewayStopped = "gateway_stopped",
         ConfigurationLoaded = "configuration_loaded",
+        ConfigurationReloaded = "configuration_reloaded",
+        /// What was to be loaded while the gateway runs was not usable; what was in force stays.
+        ConfigurationRejected = "configuration_rejected",
         BreakerOpened = "breaker_opened",
         BreakerClosed = "breaker_closed",
         /// The desk was full: `count` events happened of which only the number is known.

@@ -41,7 +41,7 @@ pub enum Registration {
     Admin,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PasswordRules {
     pub min_length: usize,
     pub hash: HashCost,
@@ -58,13 +58,13 @@ pub struct HashCost {
 }
 
 /// How many failed sign-ins an address and an account may cause.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Throttle {
     pub address: Rate,
     pub account: Rate,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
     pub scopes: Vec<String>,
     /// Shortens the access token of this resource.

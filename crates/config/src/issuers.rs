@@ -1,6 +1,10 @@
 //! `issuers:` whose tokens are accepted beside our own.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use secrecy::SecretString;
 
@@ -27,6 +31,15 @@ pub enum KeySource {
     /// A PEM file with one public key.
     PublicKeyFile(PathBuf),
     Secret(SecretString),
+}
+
+impl Issuer {
+    pub(crate) fn key_file(&self) -> Option<&Path> {
+        match &self.keys {
+            KeySource::PublicKeyFile(path) => Some(path),
+            KeySource::Secret(_) => None,
+        }
+    }
 }
 
 /// Where a foreign token keeps what we need. The first of several names that is present counts.

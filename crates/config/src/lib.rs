@@ -12,6 +12,7 @@ mod mistakes;
 mod names;
 mod reader;
 mod references;
+mod restart;
 mod tree;
 
 pub mod auth;
@@ -27,11 +28,12 @@ pub mod storage;
 pub mod units;
 pub mod upstreams;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-pub use load::{load, parse};
+pub use load::{load, parse, parse_bytes, read};
 pub use mistakes::{Mistake, Mistakes};
 pub use references::{Reference, Secrets};
+pub use restart::Key;
 
 pub struct Config {
     pub server: server::Server,
@@ -63,6 +65,12 @@ impl Config {
     /// Whether anything must be kept: a read-only sidecar opens no database.
     pub fn needs_database(&self) -> bool {
         self.auth.is_some() || self.audit
+    }
+
+    /// Files beside `gateway.yaml` that are read whenever it is brought into force. Whoever follows changes of the one
+    /// follows these too. What `${file:…}` refers to is not among them: the loader has read it already.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.issuers.iter().filter_map(issuers::Issuer::key_file)
     }
 }
 

@@ -17,15 +17,23 @@ const START: Place = Place { line: 1, column: 1 };
 
 /// Reads the file at `path`. What its references stand for is read through the closure.
 pub fn load(path: &Path, secrets: Secrets<'_>) -> Result<Config, Mistakes> {
-    let name = path.display().to_string();
+    parse_bytes(&read(path)?, &path.display().to_string(), secrets)
+}
+
+/// The bytes of the file at `path`, for whoever wants to know them beside what they mean.
+pub fn read(path: &Path) -> Result<Vec<u8>, Mistakes> {
     let mut bytes = Vec::new();
+    // One byte more than is allowed, so that a file that is too large is told from one that just fits.
     let read =
         File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes));
-    if let Err(error) = read {
-        let nowhere = Place { line: 0, column: 0 };
-        return Err(single(&name, nowhere, &format!("cannot be read: {error}")));
+    match read {
+        Ok(_length) => Ok(bytes),
+        Err(error) => {
+            let nowhere = Place { line: 0, column: 0 };
+            let name = path.display().to_string();
+            Err(single(&name, nowhere, &format!("cannot be read: {error}")))
+        }
     }
-    parse_bytes(&bytes, &name, secrets)
 }
 
 /// As [`load`], for a text that is already there; `file` is what mistakes call it.
@@ -33,11 +41,8 @@ pub fn parse(text: &str, file: &str, secrets: Secrets<'_>) -> Result<Config, Mis
     parse_bytes(text.as_bytes(), file, secrets)
 }
 
-pub(crate) fn parse_bytes(
-    bytes: &[u8],
-    file: &str,
-    secrets: Secrets<'_>,
-) -> Result<Config, Mistakes> {
+/// As [`parse`], for bytes that need not even be text.
+pub fn parse_bytes(bytes: &[u8], file: &str, secrets: Secrets<'_>) -> Result<Config, Mistakes> {
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LARGEST_FILE {
         return Err(single(
             file,

@@ -21,7 +21,7 @@ pub struct Server {
     pub traces: Option<TraceCollector>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     pub address: SocketAddr,
 }
@@ -80,7 +80,7 @@ pub enum RateLimitHeaders {
     None,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum AccessLog {
     None,
     Json {

@@ -89,6 +89,11 @@ impl Breaker {
         self.machine.lock().state(now.since_start)
     }
 
+    /// How long an open breaker will still refuse.
+    pub fn rests(&self, now: Moment) -> Option<Duration> {
+        self.machine.lock().rests(now.since_start)
+    }
+
     fn permit(self: &Arc<Self>, entry: Entry) -> BreakerPermit {
         BreakerPermit {
             breaker: Arc::clone(self),

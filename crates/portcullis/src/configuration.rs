@@ -1,28 +1,67 @@
 //! The configuration file as the commands read it, and where its secrets come from.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeSet,
     env::VarError,
     fs::File,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::bail;
 use portcullis_config::{Config, Mistakes, Reference};
 use secrecy::SecretString;
 
-use crate::output;
+use crate::{output, status::Origin};
 
 /// A secret is a word or a key, not a disk image.
 const LARGEST_SECRET: u64 = 64 * 1024;
 
 /// The configuration, or every mistake on standard error and a failure.
 pub(crate) fn load(path: &Path) -> anyhow::Result<Config> {
-    match read(path) {
+    usable(read(path))
+}
+
+pub(crate) fn usable(config: Result<Config, Mistakes>) -> anyhow::Result<Config> {
+    match config {
         Ok(config) => Ok(config),
         Err(mistakes) => {
             output::warn(&mistakes);
             bail!("the configuration is not usable, nothing was started")
+        }
+    }
+}
+
+/// The file as it was read for the gateway itself, which may read it again.
+pub(crate) struct Reading {
+    pub(crate) config: Result<Config, Mistakes>,
+    pub(crate) origin: Origin,
+    /// Everything that was read or would be: when one of these changes, the next reading may come out differently.
+    pub(crate) files: BTreeSet<PathBuf>,
+}
+
+impl Reading {
+    pub(crate) fn of(path: &Path) -> Self {
+        let name = path.display().to_string();
+        let files = RefCell::new(BTreeSet::from([path.to_owned()]));
+        let noting = |reference: &Reference| {
+            if let Reference::File(path) = reference {
+                files.borrow_mut().insert(path.clone());
+            }
+            secret(reference)
+        };
+        let bytes = portcullis_config::read(path);
+        let origin = Origin::of_text(&name, bytes.as_deref().unwrap_or_default());
+        let config = bytes.and_then(|bytes| portcullis_config::parse_bytes(&bytes, &name, &noting));
+        let mut files = files.into_inner();
+        if let Ok(config) = &config {
+            files.extend(config.files().map(Path::to_owned));
+        }
+        Self {
+            config,
+            origin,
+            files,
         }
     }
 }
@@ -90,6 +129,23 @@ mod tests {
         fs::write(&path, vec![b'a'; 64 * 1024 + 1]).unwrap();
         let refused = secret(&Reference::File(path)).expect_err("it is too large");
         assert!(refused.contains("64KiB"), "{refused}");
+    }
+
+    #[test]
+    fn every_file_that_was_read_is_known_even_where_the_configuration_is_no_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, key) = (
+            folder.path().join("gateway.yaml"),
+            folder.path().join("key"),
+        );
+        let text = format!(
+            "version: 1\nstorage: {{ key: \"${{file:{}}}\" }}",
+            key.display()
+        );
+        fs::write(&path, text).unwrap();
+        let reading = Reading::of(&path);
+        assert!(reading.config.is_err());
+        assert_eq!(reading.files, BTreeSet::from([path, key]));
     }
 
     #[test]

@@ -35,7 +35,8 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use crate::{
-    clock, configuration,
+    clock,
+    configuration::{self, Reading},
     house::operator,
     logging, output,
     readiness::{Readiness, State},
@@ -99,7 +100,8 @@ pub(crate) fn demo(config: Option<&Path>, options: &Options) -> anyhow::Result<E
 
 fn read(path: Option<&Path>) -> anyhow::Result<(Config, Origin)> {
     if let Some(path) = path {
-        return Ok((configuration::load(path)?, Origin::of_file(path)?));
+        let reading = Reading::of(path);
+        return Ok((configuration::usable(reading.config)?, reading.origin));
     }
     let config = portcullis_config::parse(SHIPPED, SHIPPED_NAME, &configuration::secret);
     let config = config.context("the shipped configuration is not usable here")?;
@@ -220,7 +222,8 @@ fn move_upstream(config: &mut Config, name: &str, address: SocketAddr) {
 }
 
 async fn make_users(opened: &Opened) -> anyhow::Result<()> {
-    let (Some(store), Some(auth)) = (&opened.store, &opened.config.auth) else {
+    let configuration = opened.configuration();
+    let (Some(store), Some(auth)) = (&opened.store, &configuration.config.auth) else {
         return Ok(());
     };
     let hasher = Hasher::start(&auth.password, 1)?;

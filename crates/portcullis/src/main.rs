@@ -15,12 +15,14 @@ mod healthcheck;
 mod house;
 mod housekeeping;
 mod identity;
+mod in_force;
 mod keys;
 mod logging;
 mod migrate;
 mod output;
 mod process_metrics;
 mod readiness;
+mod reload;
 mod revocation_feed;
 mod root_key;
 mod run;
@@ -30,6 +32,7 @@ mod stop;
 mod traces;
 mod user;
 mod verification;
+mod watch;
 
 /// The system allocator keeps far more after a burst than it gives back, and costs more per header.
 #[global_allocator]

@@ -52,8 +52,12 @@ impl Readiness {
         self.draining.store(true, Ordering::Release);
     }
 
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
     pub(crate) async fn state(&self) -> State {
-        if self.draining.load(Ordering::Acquire) {
+        if self.is_draining() {
             return State::Draining;
         }
         if self.accepting.load(Ordering::Acquire) {

@@ -14,8 +14,10 @@ use crate::{
     books::Books,
     clock,
     identity::{AuthDoor, Identity},
+    in_force::InForce,
     process_metrics::ProcessMetrics,
-    run::Opened,
+    reload::{Reload, ReloadMetrics},
+    run::{Opened, Source},
     status,
     stop::{self, Signals},
     traces::Traces,
@@ -25,14 +27,21 @@ use crate::{
 pub(crate) fn serve(opened: Opened) -> anyhow::Result<ExitCode> {
     let inside = opened.runtime.enter();
     let signals = Signals::listen().context("cannot listen for signals")?;
+    let hangups = opened.source.as_ref().map(|_| Signals::hangups());
+    let hangups = hangups.transpose().context("cannot listen for SIGHUP")?;
     let wired = Wired::wire(&opened)?;
     let admin = wired.admin(&opened)?;
 
     admin::serve(opened.admin, admin);
+    if let Some((source, hangups)) = opened.source.zip(hangups) {
+        let reload = wired.reload(source, &opened.in_force)?;
+        tokio::spawn(reload.follow(hangups, Arc::clone(&opened.readiness)));
+    }
     let (close, closing) = oneshot::channel();
-    let limits = opened.config.server.shutdown.clone();
-    let stopping = tokio::spawn(stop::on_signal(signals, opened.readiness, limits, close));
-    tracing::info!(listeners = %listeners(&opened.config), admin = %opened.config.server.admin, "the gateway is running");
+    let config = &opened.in_force.configuration().config;
+    tracing::info!(listeners = %listeners(config), admin = %config.server.admin, "the gateway is running");
+    let stopping = stop::on_signal(signals, opened.readiness, opened.in_force, close);
+    let stopping = tokio::spawn(stopping);
     drop(inside);
     wired.proxy.run(closing);
 
@@ -52,7 +61,7 @@ pub(crate) fn serve(opened: Opened) -> anyhow::Result<ExitCode> {
 struct Wired {
     registry: Registry,
     books: Books,
-    identity: Identity,
+    identity: Arc<Identity>,
     proxy: Server,
     traces: Traces,
     /// Held until the end: with it goes the folder of the socket.
@@ -61,7 +70,9 @@ struct Wired {
 
 impl Wired {
     fn wire(opened: &Opened) -> anyhow::Result<Self> {
-        let (runtime, config, registry) = (&opened.runtime, &opened.config, Registry::new());
+        let (runtime, registry) = (&opened.runtime, Registry::new());
+        let configuration = opened.configuration();
+        let config = &configuration.config;
         let books = Books::open(opened.store.clone(), &registry)?;
         let identity = runtime.block_on(Identity::establish(config, books.store(), &registry))?;
         let verifier = identity.verifier(config)?;
@@ -79,11 +90,11 @@ impl Wired {
             spans,
             seed: [three, four],
         })?;
-        runtime.block_on(books.begin(&opened.origin))?;
+        runtime.block_on(books.begin(&configuration.origin))?;
         Ok(Self {
             registry,
             books,
-            identity,
+            identity: Arc::new(identity),
             proxy,
             traces,
             _auth: auth,
@@ -94,8 +105,7 @@ impl Wired {
         let started_at = clock::wall();
         let process = ProcessMetrics::register(&self.registry, started_at)?;
         let (proxy, feed_age) = (self.proxy.status(), self.identity.feed_age());
-        let description = status::describe(&opened.config, &opened.origin, started_at);
-        let shown = proxy.clone();
+        let (in_force, shown) = (Arc::clone(&opened.in_force), proxy.clone());
         Ok(Admin {
             registry: self.registry.clone(),
             readiness: Arc::clone(&opened.readiness),
@@ -104,9 +114,19 @@ impl Wired {
                 proxy.refresh_gauges();
                 feed_age.iter().for_each(|age| age.refresh());
             }),
-            status: Box::new(move || {
-                status::with_upstreams(description.clone(), &shown.upstreams())
-            }),
+            status: Box::new(move || status::document(started_at, &in_force, &shown)),
+        })
+    }
+
+    fn reload(&self, source: Source, in_force: &Arc<InForce>) -> anyhow::Result<Reload> {
+        Ok(Reload {
+            path: source.path,
+            watch: source.watch,
+            in_force: Arc::clone(in_force),
+            identity: Arc::clone(&self.identity),
+            proxy: self.proxy.reloader(),
+            desk: Arc::clone(&self.books.desk),
+            metrics: ReloadMetrics::register(&self.registry)?,
         })
     }
 }

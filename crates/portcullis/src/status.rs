@@ -1,16 +1,19 @@
-//! What `/status` shows: which file is in force, what it routes where, and how the breakers stand. No secret of the
-//! file is in it, because only names and addresses are taken over.
+//! What `/status` shows: which file is in force and since when, what it routes where, how upstreams, breakers and limits
+//! stand, and whose tokens are taken. No secret of the file is in it, because only names and addresses are taken over.
 
-use std::path::Path;
+use std::sync::Arc;
 
+use portcullis_audit::rfc3339;
 use portcullis_config::{
     Config,
     routes::{Access, PathPattern, Route, Segment, Target},
     units::Timestamp,
 };
-use portcullis_proxy::UpstreamStatus;
+use portcullis_proxy::Status;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+use crate::in_force::{Configuration, InForce, LastReload};
 
 /// Which text the configuration was read from.
 #[derive(Clone, Debug)]
@@ -31,32 +34,55 @@ impl Origin {
             sha256,
         }
     }
-
-    pub(crate) fn of_file(path: &Path) -> std::io::Result<Self> {
-        Ok(Self::of_text(
-            &path.display().to_string(),
-            &std::fs::read(path)?,
-        ))
-    }
 }
 
-/// The part that does not change while the gateway runs.
-pub(crate) fn describe(config: &Config, origin: &Origin, started_at: Timestamp) -> Value {
+/// The whole document, as things stand now.
+pub(crate) fn document(started_at: Timestamp, in_force: &InForce, proxy: &Status) -> Value {
+    let configuration = in_force.configuration();
+    let config = &configuration.config;
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "started_at": portcullis_audit::rfc3339(started_at),
-        "configuration": { "file": origin.file, "sha256": origin.sha256 },
+        "started_at": rfc3339(started_at),
+        "configuration": about(&configuration, in_force.last_reload()),
+        "in_flight": proxy.in_flight(),
         "listeners": config.server.listeners.iter().map(|listener| listener.address).collect::<Vec<_>>(),
         "routes": config.routes.iter().map(route).collect::<Vec<_>>(),
+        "upstreams": proxy.upstreams(),
+        "rate_limits": limits(config, &proxy.limit_keys()),
+        "issuers": issuers(config),
     })
 }
 
-/// The description with the upstreams as they stand now.
-pub(crate) fn with_upstreams(mut description: Value, upstreams: &[UpstreamStatus]) -> Value {
-    if let Some(fields) = description.as_object_mut() {
-        fields.insert("upstreams".to_owned(), json!(upstreams));
-    }
-    description
+fn about(configuration: &Configuration, last: Option<LastReload>) -> Value {
+    json!({
+        "file": configuration.origin.file,
+        "sha256": configuration.origin.sha256,
+        "loaded_at": rfc3339(configuration.loaded_at),
+        "last_reload": last.map(|last| json!({ "at": rfc3339(last.at), "outcome": last.outcome })),
+        "needs_restart": configuration.needs_restart,
+    })
+}
+
+/// With the keys that each remembers; a limit that no route spends from remembers none.
+fn limits(config: &Config, keys: &[(Arc<str>, usize)]) -> Vec<Value> {
+    let remembered = |name: &str| keys.iter().find(|(limit, _)| **limit == *name);
+    let limits = config.rate_limits.iter().map(|limit| {
+        json!({
+            "name": limit.name,
+            "keys": remembered(&limit.name).map_or(0, |(_, keys)| *keys),
+            "mode": "local",
+        })
+    });
+    limits.collect()
+}
+
+/// Our own first.
+fn issuers(config: &Config) -> Vec<Value> {
+    let own = config.auth.as_ref();
+    let own = own.map(|auth| json!({ "name": "local", "issuer": auth.issuer }));
+    let foreign = config.issuers.iter();
+    let foreign = foreign.map(|issuer| json!({ "name": issuer.name, "issuer": issuer.issuer }));
+    own.into_iter().chain(foreign).collect()
 }
 
 fn route(route: &Route) -> Value {

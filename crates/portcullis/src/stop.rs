@@ -7,14 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portcullis_config::server::Shutdown;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
     time::sleep,
 };
 
-use crate::{clock, readiness::Readiness};
+use crate::{clock, in_force::InForce, readiness::Readiness};
 
 /// 128 + SIGINT, as shells report an interrupted command.
 const EXIT_BY_SECOND_SIGNAL: i32 = 130;
@@ -34,6 +33,11 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
+    }
+
+    /// SIGHUP, which ends a process that does not listen for it. As early as the others.
+    pub(crate) fn hangups() -> io::Result<Signal> {
+        signal(SignalKind::hangup())
     }
 
     async fn next(&mut self) -> &'static str {
@@ -69,10 +73,11 @@ impl Stop {
 pub(crate) async fn on_signal(
     mut signals: Signals,
     readiness: Arc<Readiness>,
-    limits: Shutdown,
+    in_force: Arc<InForce>,
     close: oneshot::Sender<Duration>,
 ) -> Stop {
     let signal = signals.next().await;
+    let limits = in_force.configuration().config.server.shutdown.clone();
     let deadline = clock::monotonic() + limits.timeout;
     readiness.drain();
     tracing::info!(signal, drain_delay = ?limits.drain_delay, timeout = ?limits.timeout, "stopping");

@@ -37,4 +37,4 @@ pub use gateway::{Clock, SpanSink};
 pub use rehearsal::{Rehearsal, RehearsedRequest};
 pub use reload::{ReloadParts, Reloader};
 pub use serve::{CloseWithin, Parts, Server, StartError};
-pub use status::{EndpointStatus, Status, UpstreamStatus};
+pub use status::{BreakerStatus, EndpointStatus, Status, UpstreamStatus};

@@ -152,10 +152,6 @@ impl Snapshot {
         }
     }
 
-    pub(crate) fn route_names(&self) -> impl Iterator<Item = &str> {
-        self.routes.iter().map(|route| &*route.name)
-    }
-
     pub(crate) fn route(&self, id: RouteId) -> Option<&Arc<Route>> {
         self.routes.get(id.index())
     }

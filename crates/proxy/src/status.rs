@@ -17,13 +17,21 @@ pub struct Status {
 #[derive(Debug, Serialize)]
 pub struct UpstreamStatus {
     pub name: String,
-    /// `closed`, `open` or `half_open`; absent for the embedded auth service, which has no breaker.
-    pub breaker: Option<&'static str>,
+    /// Absent for the embedded auth service, which has none.
+    pub breaker: Option<BreakerStatus>,
     pub in_flight: usize,
+    /// What is connected to: of a name, each address it resolves to now.
     pub endpoints: Vec<EndpointStatus>,
 }
 
-/// One address of an upstream as it stands.
+#[derive(Debug, Serialize)]
+pub struct BreakerStatus {
+    /// `closed`, `open` or `half_open`.
+    pub state: &'static str,
+    /// Until an open breaker lets somebody try.
+    pub rests_seconds: Option<f64>,
+}
+
 #[derive(Debug, Serialize)]
 pub struct EndpointStatus {
     pub address: String,
@@ -55,13 +63,9 @@ impl Status {
             .collect()
     }
 
-    pub fn routes(&self) -> Vec<String> {
-        self.gateway
-            .snapshot
-            .load()
-            .route_names()
-            .map(String::from)
-            .collect()
+    /// How many keys each limit remembers, by its name.
+    pub fn limit_keys(&self) -> Vec<(Arc<str>, usize)> {
+        self.gateway.limiter.key_counts()
     }
 
     /// Brings the gauges up to date that are read when somebody looks and not kept while serving.
@@ -104,10 +108,10 @@ impl Status {
         let now = self.gateway.now();
         UpstreamStatus {
             name: upstream.name.to_string(),
-            breaker: upstream
-                .breaker
-                .as_ref()
-                .map(|breaker| breaker.state(now).as_str()),
+            breaker: upstream.breaker.as_ref().map(|breaker| BreakerStatus {
+                state: breaker.state(now).as_str(),
+                rests_seconds: breaker.rests(now).map(|rest| rest.as_secs_f64()),
+            }),
             in_flight: upstream.in_flight.load(Relaxed),
             endpoints: upstream
                 .roster

@@ -294,6 +294,13 @@ impl Machine {
         matches!(self.phase, Phase::Closed { .. }).then_some(self.generation)
     }
 
+    pub(super) fn rests(&self, now: Duration) -> Option<Duration> {
+        match self.phase {
+            Phase::Open { until } => until.checked_sub(now).filter(|rest| !rest.is_zero()),
+            Phase::Closed { .. } | Phase::HalfOpen { .. } => None,
+        }
+    }
+
     pub(super) fn state(&self, now: Duration) -> State {
         match self.phase {
             Phase::Open { until } if now >= until => State::HalfOpen,
