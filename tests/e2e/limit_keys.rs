@@ -1,4 +1,4 @@
-//! What limits count apart: headers, claims, tenants, and several of them together.
+//! What limits count apart: headers, claims, tenants, and several of them together; and what one request spends.
 
 use portcullis_harness::{
     client::{Client, Request, Response},
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::stage::{self, corp_claims, corp_token};
 
-/// Three requests an hour for whatever a limit counts, so that nothing comes back while a test runs.
+/// A few requests an hour for whatever a limit counts, so that nothing comes back while a test runs.
 const LIMITS: &str = r#"
 rate_limits:
   by_header: { key: "header:X-Api-Client", limit: 3/1h }
@@ -17,7 +17,14 @@ rate_limits:
   by_claim: { key: claim:org.unit, limit: 3/1h }
   by_all: { key: [route, "header:X-Api-Client", claim:tenant], limit: 3/1h }
   by_role: { key: "header:X-Api-Client", limit: 3/1h, tiers: { staff: 5/1h } }
+  by_cost: { key: user, limit: 10/1h }
+  wide: { key: user, limit: 5/1h }
+  narrow: { key: claim:tenant, limit: 2/1h }
 routes:
+  - { name: dear, match: { path: /dear/** }, upstream: hotel, auth: { resource: hotel }, rate_limits: [{ limit: by_cost, cost: 3 }] }
+  - { name: cheap, match: { path: /cheap/** }, upstream: hotel, auth: { resource: hotel }, rate_limits: [by_cost] }
+  - { name: both, match: { path: /both/** }, upstream: hotel, auth: { resource: hotel }, rate_limits: [wide, narrow] }
+  - { name: wide, match: { path: /wide/** }, upstream: hotel, auth: { resource: hotel }, rate_limits: [wide] }
   - { name: header, match: { path: /header/** }, upstream: hotel, auth: { resource: hotel }, rate_limits: [by_header] }
   - { name: tenant, match: { path: /tenant/** }, upstream: hotel, auth: { resource: hotel }, rate_limits: [by_tenant] }
   - { name: claim, match: { path: /claim/** }, upstream: hotel, auth: { resource: hotel }, rate_limits: [by_claim] }
@@ -183,4 +190,36 @@ fn a_role_has_its_own_quota_under_the_same_key() {
     };
     check("app-1", json!([]), 3);
     check("app-2", json!(["hotel-staff"]), 5);
+}
+
+#[test]
+fn a_route_says_what_its_requests_cost() {
+    let stage = Stage::build();
+    let (mut client, token) = (stage.client(), token(1, &[]));
+    let mut passed_at = |path: &str| {
+        let request = Request::get(path).bearer(&token);
+        passed(|_| client.send(&request).unwrap(), "by_cost")
+    };
+    assert_eq!(passed_at("/dear/x"), 3, "of ten, nine are spent");
+    assert_eq!(
+        passed_at("/cheap/x"),
+        1,
+        "one is left, whichever route asks"
+    );
+}
+
+#[test]
+fn a_request_that_one_limit_refuses_spends_on_no_other() {
+    let stage = Stage::build();
+    let (mut client, token) = (stage.client(), token(1, &[("tid", json!("t1"))]));
+    let mut passed_at = |path: &str, refusing: &str| {
+        let request = Request::get(path).bearer(&token);
+        passed(|_| client.send(&request).unwrap(), refusing)
+    };
+    assert_eq!(passed_at("/both/x", "narrow"), 2);
+    assert_eq!(
+        passed_at("/wide/x", "wide"),
+        3,
+        "five, of which the eight refused spent none"
+    );
 }
