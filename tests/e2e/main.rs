@@ -30,6 +30,8 @@ mod hostile_claims;
 #[cfg(test)]
 mod hostile_framing;
 #[cfg(test)]
+mod hostile_h2;
+#[cfg(test)]
 mod hostile_sign_in;
 #[cfg(test)]
 mod hostile_targets;
@@ -71,6 +73,10 @@ mod stage;
 mod status;
 #[cfg(test)]
 mod telling_collectors;
+#[cfg(test)]
+mod tls_listeners;
+#[cfg(test)]
+mod tls_stage;
 #[cfg(test)]
 mod token_stage;
 #[cfg(test)]

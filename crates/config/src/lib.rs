@@ -16,6 +16,7 @@ mod restart;
 mod tree;
 
 pub mod auth;
+pub mod certificates;
 pub mod cors;
 pub mod header_rules;
 pub mod issuers;

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-use crate::units::ByteSize;
+use crate::{certificates::Tls, units::ByteSize};
 
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -24,6 +24,8 @@ pub struct Server {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     pub address: SocketAddr,
+    /// Absent: plain HTTP/1.1.
+    pub tls: Option<Tls>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -140,7 +140,10 @@ impl DataFolder {
 /// Puts gateway, admin listener and database in their places and says where the gateway is.
 fn place(config: &mut Config, options: &Options, data: &DataFolder) -> anyhow::Result<SocketAddr> {
     let gateway = local(free_or(options.port)?);
-    config.server.listeners = vec![Listener { address: gateway }];
+    config.server.listeners = vec![Listener {
+        address: gateway,
+        tls: None,
+    }];
     config.server.admin = local(free_or(options.admin_port)?);
     config.storage.database = Database::Sqlite(data.path().join("portcullis.db"));
     config.storage.key = None;

@@ -7,6 +7,9 @@
 //! ```text
 //! Idle ──first byte──▶ Header ──header complete──▶ Exchange ──answered──▶ Idle (next epoch)
 //! ```
+//!
+//! An HTTP/2 connection carries many exchanges at once. It is due its preface within the time of a header, and from then
+//! on the wrapper stands aside for good: frames have bounds of their own, and Pingora closes a connection without streams.
 
 use std::{
     io,
@@ -42,14 +45,27 @@ tokio::task_local! {
     static CURRENT: Arc<Connection>;
 }
 
+/// What an HTTP/2 client sends ahead of anything else (RFC 9113 section 3.4).
+const PREFACE_BYTES: usize = 24;
+
 const IDLE: u64 = 0;
 const HEADER: u64 = 1;
 const EXCHANGE: u64 = 2;
 const PHASE_BITS: u32 = 2;
 
+/// How the client talks on a connection, as both sides agreed on it before the first request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
 /// What hooks and the wrapped stream share about one connection.
 pub(crate) struct Connection {
     pub(crate) peer: Option<IpAddr>,
+    /// Nobody between the client and us could read it.
+    pub(crate) is_encrypted: bool,
+    protocol: Protocol,
     /// The peer's address as headers tell it; written once and not for each request.
     pub(crate) peer_value: Option<HeaderValue>,
     /// Epoch and phase in one word. The epoch counts requests, so that a deadline set for one is not taken for the next's.
@@ -64,16 +80,30 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(peer: Option<IpAddr>) -> Self {
+    pub(crate) fn new(peer: Option<IpAddr>, accepted: &Stream) -> Self {
+        let protocol = match accepted.selected_alpn_proto() {
+            Some(ALPN::H2) => Protocol::Http2,
+            _ => Protocol::Http1,
+        };
+        let begins = match protocol {
+            Protocol::Http1 => IDLE,
+            Protocol::Http2 => HEADER,
+        };
         Self {
             peer,
+            is_encrypted: accepted.get_ssl_digest().is_some(),
+            protocol,
             peer_value: peer.and_then(|peer| HeaderValue::try_from(peer.to_string()).ok()),
-            state: AtomicU64::new(IDLE),
+            state: AtomicU64::new(begins),
             ended: AtomicBool::new(false),
             fault: Mutex::new(None),
             broken_if_chunked: AtomicBool::new(false),
             is_chunked: AtomicBool::new(false),
         }
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// Runs `serve` so that its hooks find this connection through [`current`].
@@ -83,6 +113,9 @@ impl Connection {
 
     /// The header is complete. What was wrong on the wire so far, if anything, is given out once.
     pub(crate) fn request_began(&self, is_chunked: bool) -> Option<Malformation> {
+        if self.protocol == Protocol::Http2 {
+            return None;
+        }
         self.enter(EXCHANGE);
         self.is_chunked.store(is_chunked, Relaxed);
         let broken = is_chunked && self.broken_if_chunked.load(Relaxed);
@@ -95,13 +128,16 @@ impl Connection {
     }
 
     pub(crate) fn request_ended(&self) {
+        if self.protocol == Protocol::Http2 {
+            return;
+        }
         let epoch = (self.state.load(Relaxed) >> PHASE_BITS).wrapping_add(1);
         self.state.store(epoch << PHASE_BITS | IDLE, Relaxed);
     }
 
     /// Whether Pingora ended the connection over bytes it could not parse: such a request reaches no hook.
     pub(crate) fn ended_malformed(&self) -> bool {
-        self.phase() == HEADER && !self.ended.load(Relaxed)
+        self.protocol == Protocol::Http1 && self.phase() == HEADER && !self.ended.load(Relaxed)
     }
 
     fn phase(&self) -> u64 {
@@ -141,6 +177,8 @@ pub(crate) struct GuardedStream {
     set_for: u64,
     head: HeadWatch,
     body: ChunkWatch,
+    /// What is still due of an HTTP/2 client's preface.
+    preface: usize,
 }
 
 impl GuardedStream {
@@ -153,6 +191,7 @@ impl GuardedStream {
             set_for: u64::MAX,
             head: HeadWatch::default(),
             body: ChunkWatch::default(),
+            preface: PREFACE_BYTES,
         }
     }
 
@@ -161,6 +200,7 @@ impl GuardedStream {
     fn note_read(&mut self, piece: &[u8]) -> io::Result<()> {
         match (piece, self.connection.phase()) {
             ([], _) => self.connection.ended.store(true, Relaxed),
+            (_, HEADER) if self.connection.protocol == Protocol::Http2 => self.note_preface(piece),
             (_, EXCHANGE) if self.connection.is_chunked.load(Relaxed) => {
                 return self.note_body(piece);
             }
@@ -168,6 +208,13 @@ impl GuardedStream {
             (_, phase) => self.note_head(piece, phase),
         }
         Ok(())
+    }
+
+    fn note_preface(&mut self, piece: &[u8]) {
+        self.preface = self.preface.saturating_sub(piece.len());
+        if self.preface == 0 {
+            self.connection.enter(EXCHANGE);
+        }
     }
 
     fn note_head(&mut self, piece: &[u8], phase: u64) {
@@ -224,7 +271,8 @@ impl GuardedStream {
     /// Reads as the end of the stream, so that Pingora closes; a half-sent request is told why first.
     fn give_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.connection.ended.store(true, Relaxed);
-        if self.connection.phase() == HEADER {
+        let is_head_due = self.connection.phase() == HEADER;
+        if is_head_due && self.connection.protocol == Protocol::Http1 {
             let accepted = Pin::new(&mut self.accepted);
             if accepted.poll_write(cx, &self.patience.farewell).is_ready() {
                 return Pin::new(&mut self.accepted).poll_flush(cx).map(|_| Ok(()));

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, Version, header};
 use pingora::{Error, ErrorType, http::RequestHeader, proxy::Session};
 use portcullis_config::shadow::Check;
 use portcullis_policy::{
@@ -161,6 +161,7 @@ impl Exchange {
 
     /// Takes from the request what every later phase relies on: whose it is, and by which name.
     pub(crate) fn arrive(&mut self, session: &mut Session) {
+        name_host(session);
         let is_chunked = session
             .req_header()
             .headers
@@ -213,6 +214,14 @@ impl Exchange {
         }
     }
 
+    /// How the client reached us, for all that we can see.
+    pub(crate) fn scheme(&self) -> &'static str {
+        match &self.connection {
+            Some(connection) if connection.is_encrypted => "https",
+            Some(_) | None => "http",
+        }
+    }
+
     /// What is left of the time that the route allows for the whole request.
     pub(crate) fn remaining(&self, now: Moment) -> Duration {
         let allowed = self
@@ -249,6 +258,23 @@ impl Exchange {
         if let Some(connection) = &self.connection {
             connection.request_ended();
         }
+    }
+}
+
+/// HTTP/2 names the host in a field of its own (RFC 9113 section 8.3.1). Written where HTTP/1 has it, so that no later
+/// phase has to know two places; where a client sends both, hygiene compares them.
+fn name_host(session: &mut Session) {
+    let request = session.req_header_mut();
+    if request.version != Version::HTTP_2 || request.headers.contains_key(header::HOST) {
+        return;
+    }
+    let host = request
+        .uri
+        .authority()
+        .map(|authority| authority.as_str().to_owned());
+    if let Some(host) = host {
+        // An authority is always a value; were it none, the request would have no host and be refused for it.
+        request.insert_header(header::HOST, host).ok();
     }
 }
 

@@ -69,6 +69,7 @@ pub(crate) fn prepare_request(
         parts.uri.clone_from(target);
     }
     let headers = &mut parts.headers;
+    join_cookies(headers);
     remove_untrusted(exchange, admitted, headers);
     headers.reserve(ADDED);
     add_identity(admitted, headers)?;
@@ -87,6 +88,22 @@ fn change(headers: &mut HeaderMap, changes: &HeaderChanges) {
     }
     for (name, value) in &changes.set {
         headers.insert(name.clone(), value.clone());
+    }
+}
+
+/// HTTP/2 may send the cookies one by one (RFC 9113 section 8.2.3); HTTP/1 knows a single line of them.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(_)) = (lines.next(), lines.next()) else {
+        return;
+    };
+    let mut joined = first.as_bytes().to_vec();
+    for line in headers.get_all(header::COOKIE).iter().skip(1) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(line.as_bytes());
+    }
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(header::COOKIE, joined);
     }
 }
 
@@ -156,7 +173,7 @@ fn add_origin(
         .filter(|_| exchange.client.via_trusted_proxy);
     let protocol = said_by_proxy
         .cloned()
-        .unwrap_or(HeaderValue::from_static("http"));
+        .unwrap_or(HeaderValue::from_static(exchange.scheme()));
     headers.insert(X_FORWARDED_PROTO, protocol);
     if let Some(host) = came.get(header::HOST) {
         headers.insert(X_FORWARDED_HOST, host.clone());

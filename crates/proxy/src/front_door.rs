@@ -29,10 +29,12 @@ use tokio::{
 };
 
 use crate::{
-    connection::{Connection, GuardedStream, Patience},
+    connection::{Connection, GuardedStream, Patience, Protocol},
+    http2::{self, Streams},
     lifecycle::Lifecycle,
     respond::whole_answer,
     snapshot::Snapshot,
+    tls::{HandshakeError, Terminator},
 };
 
 /// How long a client that was turned away may take to read its answer and close.
@@ -46,9 +48,12 @@ pub(crate) struct FrontDoor {
     pub(crate) proxy: Arc<HttpProxy<Lifecycle>>,
     pub(crate) occupancy: Arc<Occupancy>,
     pub(crate) reception: Arc<Reception>,
+    /// Absent where the listener is plain.
+    pub(crate) terminator: Option<Arc<Terminator>>,
     pub(crate) open_connections: IntGauge,
     pub(crate) malformed_requests: IntCounter,
     pub(crate) turned_away: IntCounter,
+    pub(crate) failed_handshakes: IntCounter,
 }
 
 #[async_trait]
@@ -61,21 +66,15 @@ impl ServerApp for FrontDoor {
         let peer = peer_of(&accepted);
         let Some(_place) = self.occupancy.enter(peer) else {
             self.turned_away.inc();
-            turn_away(accepted, &self.reception.full_house()).await;
+            // To tell a client over TLS would take the handshake that the cap is there to save.
+            if self.terminator.is_none() {
+                turn_away(accepted, &self.reception.full_house()).await;
+            }
             return None;
         };
         let _counted = Counted::new(&self.open_connections);
-        let connection = Arc::new(Connection::new(peer));
-        let guarded = Box::new(GuardedStream::new(
-            accepted,
-            Arc::clone(&connection),
-            self.reception.patience(),
-        ));
-        connection
-            .scope(self.proxy.process_new(guarded, shutdown))
-            .await;
-        if connection.ended_malformed() {
-            self.malformed_requests.inc();
+        if let Some(stream) = self.secure(accepted).await {
+            self.serve(stream, peer, shutdown).await;
         }
         None
     }
@@ -86,11 +85,57 @@ impl ServerApp for FrontDoor {
     }
 }
 
+impl FrontDoor {
+    /// The stream as requests are read from it. Its place is taken already: a handshake costs more than a request.
+    async fn secure(&self, accepted: Stream) -> Option<Stream> {
+        let Some(terminator) = &self.terminator else {
+            return Some(accepted);
+        };
+        let within = self.reception.patience().header;
+        match terminator.shake_hands(accepted, within).await {
+            Ok(stream) => Some(stream),
+            Err(HandshakeError::Silent) => None,
+            Err(error) => {
+                self.failed_handshakes.inc();
+                tracing::debug!(%error, "no TLS handshake");
+                None
+            }
+        }
+    }
+
+    async fn serve(&self, stream: Stream, peer: Option<IpAddr>, shutdown: &ShutdownWatch) {
+        let connection = Arc::new(Connection::new(peer, &stream));
+        let guarded = Box::new(GuardedStream::new(
+            stream,
+            Arc::clone(&connection),
+            self.reception.patience(),
+        ));
+        match connection.protocol() {
+            Protocol::Http1 => {
+                let served = self.proxy.process_new(guarded, shutdown);
+                connection.scope(served).await;
+            }
+            Protocol::Http2 => {
+                let streams = Streams {
+                    proxy: Arc::clone(&self.proxy),
+                    connection: Arc::clone(&connection),
+                    terms: self.reception.http2(),
+                };
+                Arc::new(streams).process_new(guarded, shutdown).await;
+            }
+        }
+        if connection.ended_malformed() {
+            self.malformed_requests.inc();
+        }
+    }
+}
+
 /// How connections are received, as the configuration in force has it. One that is open keeps what it began with.
 pub(crate) struct Reception(ArcSwap<Terms>);
 
 struct Terms {
     patience: Patience,
+    http2: http2::Terms,
     /// The whole answer to a connection over a cap.
     full_house: Bytes,
 }
@@ -106,6 +151,10 @@ impl Reception {
 
     fn patience(&self) -> Patience {
         self.0.load().patience.clone()
+    }
+
+    fn http2(&self) -> http2::Terms {
+        self.0.load().http2.clone()
     }
 
     fn full_house(&self) -> Bytes {
@@ -125,6 +174,7 @@ impl Terms {
                 header: limits.header_timeout,
                 farewell: whole_answer(&Rejection::RequestTimeout, snapshot),
             },
+            http2: http2::Terms::of(limits),
             full_house: whole_answer(&full, snapshot),
         }
     }

@@ -38,6 +38,7 @@ pub(crate) struct Metrics {
     pub(crate) verified_local: IntCounter,
     token_cache: IntCounterVec,
     open_connections: IntGaugeVec,
+    failed_handshakes: IntCounterVec,
     pub(crate) malformed_requests: IntCounter,
     pub(crate) access_log_dropped: IntCounter,
 }
@@ -79,6 +80,11 @@ impl Metrics {
             open_connections: to.gauges(
                 "open_connections",
                 "Client connections open now.",
+                &["listener"],
+            )?,
+            failed_handshakes: to.counters(
+                "tls_handshake_failures_total",
+                "Connections that ended before TLS was agreed on.",
                 &["listener"],
             )?,
             malformed_requests: to.counter("malformed_requests_total", malformed)?,
@@ -134,6 +140,11 @@ impl Metrics {
 
     pub(crate) fn open_connections(&self, listener: SocketAddr) -> IntGauge {
         self.open_connections
+            .with_label_values(&[&listener.to_string()])
+    }
+
+    pub(crate) fn failed_handshakes(&self, listener: SocketAddr) -> IntCounter {
+        self.failed_handshakes
             .with_label_values(&[&listener.to_string()])
     }
 }

@@ -38,7 +38,9 @@ pub(crate) async fn stop(
     stop: Stop,
 ) -> pingora::Result<bool> {
     let closes = matches!(&stop, Stop::Refused(rejection) if rejection.closes_connection());
-    if closes || !can_stay_open(session) || drain(session).await.is_err() {
+    // In HTTP/2 a stream ends alone, and what its client still sends is thrown away frame by frame.
+    let is_stream = session.as_downstream().is_http2();
+    if !is_stream && (closes || !can_stay_open(session) || drain(session).await.is_err()) {
         session.set_keepalive(None);
     }
     match stop {

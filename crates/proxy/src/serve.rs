@@ -12,7 +12,10 @@ use pingora::{
     services::{Service as _, listening::Service},
 };
 use portcullis_audit::Desk;
-use portcullis_config::{Config, server::Threads};
+use portcullis_config::{
+    Config,
+    server::{Listener, Threads},
+};
 use portcullis_policy::limits::Limiter;
 use portcullis_tokens::Verifier;
 use prometheus::Registry;
@@ -29,6 +32,7 @@ use crate::{
     lifecycle::Lifecycle,
     reload::Reloader,
     status::Status,
+    tls::{Certificates, Terminator, TlsError},
 };
 
 /// As many as may wait to be accepted; a burst beyond it is refused by the kernel.
@@ -50,6 +54,11 @@ pub enum StartError {
     Bind {
         address: SocketAddr,
         cause: std::io::Error,
+    },
+    #[error("{address}: {cause}")]
+    Tls {
+        address: SocketAddr,
+        cause: TlsError,
     },
     #[error("cannot start the proxy's threads: {0}")]
     Runtime(#[source] std::io::Error),
@@ -85,7 +94,14 @@ pub struct Server {
     gateway: Arc<Gateway>,
     occupancy: Arc<Occupancy>,
     reception: Arc<Reception>,
-    listeners: Vec<(SocketAddr, ListenFds)>,
+    listeners: Vec<Listening>,
+}
+
+/// A bound listener, before anything is accepted on it.
+struct Listening {
+    address: SocketAddr,
+    sockets: ListenFds,
+    terminator: Option<Arc<Terminator>>,
 }
 
 impl Server {
@@ -100,7 +116,7 @@ impl Server {
         let runtime = runtime(threads).map_err(StartError::Runtime)?;
         let listeners = addresses
             .iter()
-            .map(|listener| bind(&runtime, listener.address))
+            .map(|listener| listen(&runtime, listener))
             .collect::<Result<_, _>>()?;
         let occupancy = Arc::new(Occupancy::new(
             limits.connections,
@@ -130,6 +146,17 @@ impl Server {
         Status::new(Arc::clone(&self.gateway))
     }
 
+    /// For whoever watches the files of certificates, while the server runs.
+    pub fn certificates(&self) -> Certificates {
+        let secured = self.listeners.iter().filter_map(|listening| {
+            let terminator = listening.terminator.as_ref()?;
+            Some((listening.address, Arc::clone(terminator)))
+        });
+        Certificates {
+            terminators: secured.collect(),
+        }
+    }
+
     /// For whoever brings a new configuration, while the server runs.
     pub fn reloader(&self) -> Reloader {
         Reloader {
@@ -150,9 +177,9 @@ impl Server {
             let services: Vec<_> = self
                 .listeners
                 .iter()
-                .map(|(address, sockets)| {
-                    let mut service = self.service(*address);
-                    let (sockets, closed) = (Arc::clone(sockets), closed.clone());
+                .map(|listening| {
+                    let mut service = self.service(listening);
+                    let (sockets, closed) = (Arc::clone(&listening.sockets), closed.clone());
                     tokio::spawn(
                         async move { service.start_service(Some(sockets), closed, 1).await },
                     )
@@ -172,7 +199,8 @@ impl Server {
         self.runtime.shutdown_background();
     }
 
-    fn service(&self, address: SocketAddr) -> Service<FrontDoor> {
+    fn service(&self, listening: &Listening) -> Service<FrontDoor> {
+        let address = listening.address;
         let metrics = &self.gateway.metrics;
         let door = FrontDoor {
             proxy: Arc::clone(&self.proxy),
@@ -181,6 +209,8 @@ impl Server {
             open_connections: metrics.open_connections(address),
             malformed_requests: metrics.malformed_requests.clone(),
             turned_away: metrics.turned_away(),
+            failed_handshakes: metrics.failed_handshakes(address),
+            terminator: listening.terminator.clone(),
         };
         let mut service = Service::new(format!("listener {address}"), door);
         service.add_tcp(&address.to_string());
@@ -223,8 +253,19 @@ fn threads(wanted: Threads) -> usize {
     }
 }
 
+fn listen(runtime: &Runtime, listener: &Listener) -> Result<Listening, StartError> {
+    let address = listener.address;
+    let terminator = listener.tls.as_ref().map(Terminator::new).transpose();
+    let terminator = terminator.map_err(|cause| StartError::Tls { address, cause })?;
+    Ok(Listening {
+        address,
+        sockets: bind(runtime, address)?,
+        terminator: terminator.map(Arc::new),
+    })
+}
+
 /// A listening socket under the name by which Pingora asks for it.
-fn bind(runtime: &Runtime, address: SocketAddr) -> Result<(SocketAddr, ListenFds), StartError> {
+fn bind(runtime: &Runtime, address: SocketAddr) -> Result<ListenFds, StartError> {
     let listen = || {
         // A tokio socket registers with the runtime it is made on.
         let _entered = runtime.enter();
@@ -240,7 +281,7 @@ fn bind(runtime: &Runtime, address: SocketAddr) -> Result<(SocketAddr, ListenFds
     let listening = listen().map_err(|cause| StartError::Bind { address, cause })?;
     let mut sockets = Fds::new();
     sockets.add(address.to_string(), listening.into_raw_fd());
-    Ok((address, Arc::new(Mutex::new(sockets))))
+    Ok(Arc::new(Mutex::new(sockets)))
 }
 
 #[cfg(test)]

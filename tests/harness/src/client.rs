@@ -2,12 +2,14 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, bail, ensure};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use serde_json::Value;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, pki_types::ServerName};
 
 use crate::{
     wait::{Deadline, PATIENCE},
@@ -61,6 +63,21 @@ impl Socket {
         Ok(Self {
             wire: Wire::new(stream)?,
         })
+    }
+
+    /// Inside TLS, as `name`: the handshake is made and the server known by the time this returns.
+    pub fn secure(to: SocketAddr, name: &str, config: ClientConfig) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(to).with_context(|| format!("connecting to {to}"))?;
+        let name = ServerName::try_from(name.to_owned())?;
+        let connection = ClientConnection::new(Arc::new(config), name)?;
+        let mut wire = Wire::secured(stream, connection)?;
+        wire.shake_hands(&Deadline::within(PATIENCE))?;
+        Ok(Self { wire })
+    }
+
+    /// What the handshake agreed on; `None` on a plain socket.
+    pub fn tls(&self) -> Option<&ClientConnection> {
+        self.wire.tls()
     }
 
     /// From another address of the loopback network: limits by address then count it apart.
@@ -121,6 +138,11 @@ impl Socket {
     /// Only the head of the answer, where the body is not going to come whole.
     pub fn head_within(&mut self, limit: Duration) -> Result<Head, Ending> {
         self.wire.head(&Deadline::within(limit))
+    }
+
+    /// So many bytes, whatever they are.
+    pub fn bytes_within(&mut self, length: usize, limit: Duration) -> Result<Vec<u8>, Ending> {
+        self.wire.exactly(length, &Deadline::within(limit))
     }
 
     /// What comes until the peer closes; an error where it does not.

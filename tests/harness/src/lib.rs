@@ -6,7 +6,9 @@
 
 pub mod certificates;
 pub mod client;
+pub mod frames;
 pub mod gateway;
+pub mod http2;
 pub mod jose;
 pub mod metrics;
 pub mod ports;

@@ -2,10 +2,12 @@
 //! really sent is what the tests are about.
 
 use std::{
-    io::{ErrorKind, Read, Write},
+    io::{self, ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
     time::Duration,
 };
+
+use tokio_rustls::rustls::{ClientConnection, StreamOwned};
 
 use crate::wait::Deadline;
 
@@ -104,34 +106,80 @@ pub enum Body {
 
 /// A socket with what was read from it and not yet taken.
 pub struct Wire {
-    stream: TcpStream,
+    carrier: Carrier,
     buffer: Vec<u8>,
 }
 
+enum Carrier {
+    Plain(TcpStream),
+    Secured(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
 impl Wire {
-    pub fn new(stream: TcpStream) -> std::io::Result<Self> {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(TICK))?;
-        stream.set_write_timeout(Some(Duration::from_secs(10)))?;
+    pub fn new(stream: TcpStream) -> io::Result<Self> {
+        prepare(&stream)?;
         Ok(Self {
-            stream,
+            carrier: Carrier::Plain(stream),
             buffer: Vec::new(),
         })
     }
 
+    /// What is sent and read is inside TLS. The handshake is made with the first of it.
+    pub fn secured(stream: TcpStream, connection: ClientConnection) -> io::Result<Self> {
+        prepare(&stream)?;
+        let secured = StreamOwned::new(connection, stream);
+        Ok(Self {
+            carrier: Carrier::Secured(Box::new(secured)),
+            buffer: Vec::new(),
+        })
+    }
+
+    /// The socket itself, beneath any TLS.
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        match &self.carrier {
+            Carrier::Plain(stream) => stream,
+            Carrier::Secured(secured) => &secured.sock,
+        }
+    }
+
+    /// What the handshake agreed on; `None` on a plain socket.
+    pub fn tls(&self) -> Option<&ClientConnection> {
+        match &self.carrier {
+            Carrier::Plain(_) => None,
+            Carrier::Secured(secured) => Some(&secured.conn),
+        }
+    }
+
+    /// Makes the handshake, where there is one to make.
+    pub fn shake_hands(&mut self, deadline: &Deadline) -> io::Result<()> {
+        let Carrier::Secured(secured) = &mut self.carrier else {
+            return Ok(());
+        };
+        while secured.conn.is_handshaking() {
+            match secured.conn.complete_io(&mut secured.sock) {
+                Err(error) if is_quiet(&error) && !deadline.has_passed() => {}
+                Err(error) => return Err(error),
+                Ok(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// A peer that has closed already is no failure: its answer may be there to be read.
     pub fn send(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).is_ok()
+        match &mut self.carrier {
+            Carrier::Plain(stream) => stream.write_all(bytes).is_ok(),
+            Carrier::Secured(secured) => secured
+                .write_all(bytes)
+                .and_then(|()| secured.flush())
+                .is_ok(),
+        }
     }
 
     /// Ends our side; the peer's can still be read.
     pub fn finish(&self) {
         // The peer may have closed first, which is just as well.
-        drop(self.stream.shutdown(Shutdown::Write));
+        drop(self.stream().shutdown(Shutdown::Write));
     }
 
     pub fn head(&mut self, deadline: &Deadline) -> Result<Head, Ending> {
@@ -170,7 +218,7 @@ impl Wire {
         &self.buffer
     }
 
-    fn exactly(&mut self, length: usize, deadline: &Deadline) -> Result<Vec<u8>, Ending> {
+    pub fn exactly(&mut self, length: usize, deadline: &Deadline) -> Result<Vec<u8>, Ending> {
         while self.buffer.len() < length {
             self.fill(deadline)?;
         }
@@ -211,7 +259,11 @@ impl Wire {
     fn fill(&mut self, deadline: &Deadline) -> Result<(), Ending> {
         let mut chunk = [0; 16 * 1024];
         loop {
-            match self.stream.read(&mut chunk) {
+            let read = match &mut self.carrier {
+                Carrier::Plain(stream) => stream.read(&mut chunk),
+                Carrier::Secured(secured) => secured.read(&mut chunk),
+            };
+            match read {
                 Ok(0) if self.buffer.is_empty() => return Err(Ending::Closed),
                 Ok(0) => return Err(Ending::CutOff),
                 Ok(read) => {
@@ -223,18 +275,35 @@ impl Wire {
                         Ok(())
                     };
                 }
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
-                {
+                Err(error) if is_quiet(&error) => {
                     if deadline.has_passed() {
                         return Err(Ending::TimedOut);
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Inside TLS an end that was not announced; the socket is closed all the same.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    return Err(if self.buffer.is_empty() {
+                        Ending::Closed
+                    } else {
+                        Ending::CutOff
+                    });
+                }
                 Err(_reset) => return Err(Ending::Reset),
             }
         }
     }
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(TICK))?;
+    stream.set_write_timeout(Some(Duration::from_secs(10)))
+}
+
+/// Nothing came for a tick.
+fn is_quiet(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 /// Inside a body even an empty buffer is the middle of a message.

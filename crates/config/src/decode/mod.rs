@@ -17,6 +17,7 @@ mod routes;
 mod server;
 mod shadow;
 mod storage;
+mod tls;
 mod upstreams;
 
 use crate::{

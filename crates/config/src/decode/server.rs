@@ -10,7 +10,7 @@ use std::{
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-use super::at_least_a_millisecond;
+use super::{at_least_a_millisecond, tls};
 use crate::{
     names,
     reader::{Section, Value},
@@ -46,6 +46,7 @@ fn addresses(section: &Section<'_>) -> (Vec<Listener>, SocketAddr) {
         return (
             vec![Listener {
                 address: DEFAULT_LISTENER,
+                tls: None,
             }],
             admin,
         );
@@ -62,11 +63,14 @@ fn addresses(section: &Section<'_>) -> (Vec<Listener>, SocketAddr) {
 }
 
 fn listener(value: &Value<'_>, bound: &mut Vec<SocketAddr>) -> Option<Listener> {
-    let address = value.section(|section| {
-        section.later("tls");
-        section.require("address", "write `address: 0.0.0.0:8080`")
-    });
-    let value = address.flatten()?;
+    let (address, tls) = value.section(|section| {
+        let tls = section.find("tls");
+        (
+            section.require("address", "write `address: 0.0.0.0:8080`"),
+            tls.and_then(|tls| tls.section(tls::tls)).flatten(),
+        )
+    })?;
+    let value = address?;
     let address = value.parse(socket_address)?;
     if bound.iter().any(|other| overlap(*other, address)) {
         value.mistake(
@@ -74,7 +78,7 @@ fn listener(value: &Value<'_>, bound: &mut Vec<SocketAddr>) -> Option<Listener> 
         );
     }
     bound.push(address);
-    Some(Listener { address })
+    Some(Listener { address, tls })
 }
 
 /// Whether the second bind would fail. Port 0 asks for a free one and never collides.

@@ -1,13 +1,14 @@
 //! Single values: texts, secrets, numbers, words and quantities.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::Value;
 use crate::{
-    names, references,
+    names,
+    references::{self, Reference},
     tree::Kind,
     units::{self, ByteSize},
 };
@@ -61,6 +62,20 @@ impl Value<'_> {
                 None
             }
         }
+    }
+
+    /// The file at the path that is written here, read as secrets are.
+    pub(crate) fn file(&self) -> Option<(PathBuf, SecretString)> {
+        self.parse(|path| {
+            if path.is_empty() {
+                return Err("names no file".to_owned());
+            }
+            let path = PathBuf::from(path);
+            match (self.loading.secrets)(&Reference::File(path.clone())) {
+                Ok(text) => Ok((path, text)),
+                Err(reason) => Err(format!("cannot be read: {reason}")),
+            }
+        })
     }
 
     pub(crate) fn number<N: TryFrom<u64>>(&self, range: RangeInclusive<u64>) -> Option<N> {

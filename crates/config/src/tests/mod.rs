@@ -1,5 +1,6 @@
 //! The loader as an operator meets it.
 
+mod certificates;
 mod defaults;
 mod limits;
 mod references;

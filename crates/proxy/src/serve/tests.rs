@@ -122,7 +122,7 @@ fn a_panic_ends_one_request_and_not_the_process() {
 fn a_taken_address_ends_the_start() {
     let gateway = run();
     let runtime = runtime(1).unwrap();
-    let refused = bind(&runtime, gateway.address).map(|(address, _)| address);
+    let refused = bind(&runtime, gateway.address).map(drop);
     assert!(matches!(refused, Err(StartError::Bind { address, .. }) if address == gateway.address));
     gateway.close.send(Duration::ZERO).unwrap();
     gateway.thread.join().unwrap();

@@ -140,7 +140,8 @@ fn server() {
     g.yaml:2:23: server.listeners[0]: `address` is missing: write `address: 0.0.0.0:8080`
     g.yaml:2:34: server.listeners[0].address: `localhost` is not an address to bind: write an IP address and a port, such as 127.0.0.1:8080 or [::]:8080
     g.yaml:2:34: server.listeners[0].address: this address is bound twice: give each listener and `server.admin` its own port
-    g.yaml:2:53: server.listeners[0].tls: is not supported yet: remove it
+    g.yaml:2:68: server.listeners[0].tls.certificate: `a` cannot be read: it is not set
+    g.yaml:2:76: server.listeners[0].tls.key: `b` cannot be read: it is not set
     g.yaml:2:20: server.threads: `0` is not a number of threads: write auto, or 1 to 1024
     g.yaml:2:29: server.trusted_proxies[0]: `10.0.0.1/8` has bits beyond its prefix: write the first address of the network, as in 10.0.0.0/8
     g.yaml:2:41: server.trusted_proxies[1]: `proxy` is not a network: write 10.0.0.0/8, 2001:db8::/32 or a single address

@@ -1,0 +1,234 @@
+//! Certificates and keys: the PEM files a handshake needs, read and checked so that nothing is wrong with them later.
+//!
+//! Files are read through the closure that also reads secrets. The paths are kept beside what was read: whoever renews
+//! a certificate reads them again with [`Tls::read_again`].
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{
+    RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::{CertifiedKey, SigningKey},
+};
+use secrecy::{ExposeSecret, SecretString};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
+
+use crate::{
+    references::{Reference, Secrets},
+    units::Timestamp,
+};
+
+/// What a listener shows, and what it asks for.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// At least one. The first is shown to a client that names no host, or one that none of them is for.
+    pub certificates: Vec<KeyPair>,
+    /// Where present, a client must show a certificate that one of these vouches for.
+    pub client_ca: Option<Authorities>,
+}
+
+/// A certificate, those that lead from it to an authority, and its key.
+#[derive(Clone)]
+pub struct KeyPair {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    certified: Arc<CertifiedKey>,
+    names: Vec<String>,
+    expires: Timestamp,
+}
+
+/// Whose word is taken for a certificate.
+#[derive(Clone)]
+pub struct Authorities {
+    pub path: PathBuf,
+    roots: Arc<RootCertStore>,
+}
+
+/// Which of the two files of a pair a complaint is about. The text is the rest of a sentence that begins with the path.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    Certificate(String),
+    Key(String),
+}
+
+impl Tls {
+    /// The same paths, as they are now. The error names the file.
+    pub fn read_again(&self, files: Secrets<'_>) -> Result<Self, String> {
+        let certificates = self.certificates.iter().map(|pair| pair.read_again(files));
+        let client_ca = self.client_ca.as_ref();
+        Ok(Self {
+            certificates: certificates.collect::<Result<_, _>>()?,
+            client_ca: client_ca
+                .map(|authorities| authorities.read_again(files))
+                .transpose()?,
+        })
+    }
+
+    /// Whether a handshake with the one is as one with the other.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let chains = |tls: &Self| -> Vec<_> {
+            let pairs = tls.certificates.iter();
+            pairs.map(|pair| pair.certified.cert.clone()).collect()
+        };
+        let roots = |tls: &Self| {
+            tls.client_ca
+                .as_ref()
+                .map(|known| known.roots.roots.clone())
+        };
+        chains(self) == chains(other) && roots(self) == roots(other)
+    }
+}
+
+impl KeyPair {
+    pub(crate) fn of(
+        (certificate, chain): (PathBuf, SecretString),
+        (key, private): (PathBuf, SecretString),
+    ) -> Result<Self, Fault> {
+        let chain = certificates(chain.expose_secret()).map_err(Fault::Certificate)?;
+        let (names, expires) = names_and_end(&chain).map_err(Fault::Certificate)?;
+        let private = private_key(private.expose_secret()).map_err(Fault::Key)?;
+        let certified = CertifiedKey::new(chain, private);
+        certified.keys_match().map_err(|_mismatch| {
+            Fault::Key(
+                "is not the key of this certificate: name two files that were made together"
+                    .to_owned(),
+            )
+        })?;
+        Ok(Self {
+            certificate,
+            key,
+            certified: Arc::new(certified),
+            names,
+            expires,
+        })
+    }
+
+    fn read_again(&self, files: Secrets<'_>) -> Result<Self, String> {
+        let chain = text_of(&self.certificate, files)?;
+        let private = text_of(&self.key, files)?;
+        let pair = Self::of(
+            (self.certificate.clone(), chain),
+            (self.key.clone(), private),
+        );
+        pair.map_err(|fault| match fault {
+            Fault::Certificate(complaint) => about(&self.certificate, &complaint),
+            Fault::Key(complaint) => about(&self.key, &complaint),
+        })
+    }
+
+    /// For the handshake.
+    pub fn certified(&self) -> &Arc<CertifiedKey> {
+        &self.certified
+    }
+
+    /// The DNS names it is for, in lower case; the first label of a name may be `*`.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// From here on clients refuse it.
+    pub fn expires(&self) -> Timestamp {
+        self.expires
+    }
+}
+
+impl Authorities {
+    pub(crate) fn of(path: PathBuf, text: &SecretString) -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(text.expose_secret())? {
+            roots
+                .add(certificate)
+                .map_err(|_unreadable| UNREADABLE.to_owned())?;
+        }
+        Ok(Self {
+            path,
+            roots: Arc::new(roots),
+        })
+    }
+
+    fn read_again(&self, files: Secrets<'_>) -> Result<Self, String> {
+        let text = text_of(&self.path, files)?;
+        Self::of(self.path.clone(), &text).map_err(|complaint| about(&self.path, &complaint))
+    }
+
+    pub fn roots(&self) -> &Arc<RootCertStore> {
+        &self.roots
+    }
+}
+
+impl fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            certificate, key, ..
+        } = self;
+        write!(f, "KeyPair({} {})", certificate.display(), key.display())
+    }
+}
+
+impl fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authorities({})", self.path.display())
+    }
+}
+
+const UNREADABLE: &str = "holds a certificate that cannot be read";
+
+/// As the closure reads them, with the reason in words where it cannot.
+fn text_of(path: &Path, files: Secrets<'_>) -> Result<SecretString, String> {
+    files(&Reference::File(path.to_owned())).map_err(|reason| about(path, &reason))
+}
+
+fn about(path: &Path, complaint: &str) -> String {
+    format!("{}: {complaint}", path.display())
+}
+
+fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    let found = found.map_err(|_unreadable| UNREADABLE.to_owned())?;
+    if found.is_empty() {
+        return Err(
+            "holds no certificate: name a PEM file with `-----BEGIN CERTIFICATE-----`".to_owned(),
+        );
+    }
+    Ok(found)
+}
+
+fn private_key(text: &str) -> Result<Arc<dyn SigningKey>, String> {
+    if text.contains("ENCRYPTED") {
+        return Err(
+            "is encrypted: name the key without a passphrase, readable by the gateway alone"
+                .to_owned(),
+        );
+    }
+    let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_none| {
+        "holds no private key: name a PEM file with `-----BEGIN PRIVATE KEY-----`".to_owned()
+    })?;
+    ring::sign::any_supported_type(&key).map_err(|_unsupported| {
+        "is of no kind that can be used: make an ECDSA key (P-256 or P-384), or an RSA key of 2048 bits or more".to_owned()
+    })
+}
+
+fn names_and_end(chain: &[CertificateDer<'_>]) -> Result<(Vec<String>, Timestamp), String> {
+    let leaf = chain.first().map(AsRef::as_ref).unwrap_or_default();
+    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_unreadable| UNREADABLE.to_owned())?;
+    let names = leaf
+        .subject_alternative_name()
+        .map_err(|_unreadable| UNREADABLE.to_owned())?;
+    let names = names
+        .iter()
+        .flat_map(|extension| &extension.value.general_names);
+    let names = names.filter_map(|name| {
+        if let GeneralName::DNSName(name) = name {
+            Some(name.to_ascii_lowercase())
+        } else {
+            None
+        }
+    });
+    let expires = u64::try_from(leaf.validity().not_after.timestamp()).unwrap_or(0);
+    Ok((names.collect(), Timestamp::from_secs(expires)))
+}
