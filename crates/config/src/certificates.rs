@@ -56,6 +56,22 @@ pub(crate) enum Fault {
     Key(String),
 }
 
+/// By the files it names. What is in them may change under a running gateway, see [`Tls::is_same_as`].
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        let paths = |tls: &Self| -> Vec<_> {
+            let pairs = tls.certificates.iter();
+            pairs
+                .map(|pair| (pair.certificate.clone(), pair.key.clone()))
+                .collect()
+        };
+        let client_ca = |tls: &Self| tls.client_ca.as_ref().map(|known| known.path.clone());
+        paths(self) == paths(other) && client_ca(self) == client_ca(other)
+    }
+}
+
+impl Eq for Tls {}
+
 impl Tls {
     /// The same paths, as they are now. The error names the file.
     pub fn read_again(&self, files: Secrets<'_>) -> Result<Self, String> {

@@ -40,5 +40,4 @@ pub use rehearsal::{Rehearsal, RehearsedRequest};
 pub use reload::{ReloadParts, Reloader};
 pub use serve::{CloseWithin, Parts, Server, StartError};
 pub use status::{BreakerStatus, EndpointStatus, Status, UpstreamStatus};
-pub use status::{EndpointStatus, Status, UpstreamStatus};
 pub use tls::{Certificates, TlsError};
