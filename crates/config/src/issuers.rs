@@ -31,6 +31,43 @@ pub enum KeySource {
     /// A PEM file with one public key.
     PublicKeyFile(PathBuf),
     Secret(SecretString),
+    /// Where the issuer publishes its keys.
+    JwksUrl(String),
+    /// The same, but the issuer's own metadata says where.
+    Discovery,
+    /// A key set kept in a file, which may be replaced while the gateway runs.
+    JwksFile(PathBuf),
+}
+
+/// Whether keys may be fetched from here: over https, where nobody on the way can put in his own, or from this machine.
+pub fn may_be_fetched(url: &str) -> bool {
+    let Ok(url) = url.parse::<http::Uri>() else {
+        return false;
+    };
+    // A name before the host is no part of it, and misleads whoever reads the file.
+    let hosted = url
+        .authority()
+        .is_some_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'));
+    hosted
+        && match url.scheme_str() {
+            Some("https") => true,
+            Some("http") => is_on_this_machine(url.host().unwrap_or_default()),
+            Some(_) | None => false,
+        }
+}
+
+/// Whether this is a plain address of the machine itself, where TLS would guard nothing.
+pub fn is_loopback_url(url: &str) -> bool {
+    let url = url.parse::<http::Uri>();
+    url.is_ok_and(|url| is_on_this_machine(url.host().unwrap_or_default()))
+}
+
+fn is_on_this_machine(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || bare
+            .parse()
+            .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 impl Issuer {
@@ -78,3 +115,41 @@ pub enum TokenType {
 
 /// What a route calls our own auth service in its list of issuers; no entry of `issuers` may bear the name.
 pub const LOCAL: &str = "local";
+
+#[cfg(test)]
+mod tests {
+    use super::{is_loopback_url, may_be_fetched};
+
+    #[test]
+    fn keys_come_over_https_or_from_this_machine() {
+        for url in [
+            "https://login.example.com/jwks",
+            "https://10.0.0.1:8443/jwks?x=1",
+            "http://localhost:8080/jwks",
+            "http://127.0.0.1/jwks",
+            "http://127.8.8.8:1/",
+            "http://[::1]:8080/jwks",
+        ] {
+            assert!(may_be_fetched(url), "{url}");
+        }
+        for url in [
+            "http://login.example.com/jwks",
+            "http://localhost.example.com/jwks",
+            "http://127.0.0.1.example.com/",
+            "http://127.0.0.1@example.com/",
+            "https://login.example.com@evil.example/jwks",
+            "http://10.0.0.1/jwks",
+            "http://0.0.0.0/jwks",
+            "ftp://localhost/jwks",
+            "file:///etc/passwd",
+            "/jwks",
+            "localhost/jwks",
+            "https:///jwks",
+            "",
+        ] {
+            assert!(!may_be_fetched(url), "{url}");
+        }
+        assert!(is_loopback_url("http://localhost:1/") && is_loopback_url("https://[::1]/"));
+        assert!(!is_loopback_url("https://example.com/"));
+    }
+}

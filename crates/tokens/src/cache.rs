@@ -1,5 +1,5 @@
 //! Tokens that were verified a moment ago. A hit saves the signature check, and nothing else: expiry and revocations
-//! are the caller's to check each time.
+//! are the caller's to check each time. Once the keys of an issuer change, what the old ones vouched for is forgotten.
 //!
 //! A token is the same only if all its bytes are. The hash merely finds the place, so that two tokens of one hash cost
 //! a miss and can never stand in for each other.
@@ -7,20 +7,17 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use parking_lot::Mutex;
 
-use crate::principal::Principal;
+use crate::{issuer_keys::Warrant, principal::Principal};
 
 const SHARDS: usize = 16;
 
 /// What an entry costs beside its token and its principal: the slots of map and queue, and the allocations' headers.
-const ENTRY_OVERHEAD: usize = 160;
+const ENTRY_OVERHEAD: usize = 176;
 
 /// How often a token was found, and how often not, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,13 +30,7 @@ pub struct CacheCounts {
 pub(crate) struct Cache {
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
-    /// Counts the times everything was dropped.
-    epoch: AtomicU64,
 }
-
-/// The cache as it was before the keys were looked up. What is verified under an older one must not enter it.
-#[derive(Clone, Copy)]
-pub(crate) struct Epoch(u64);
 
 /// Invariant: `queue` holds the hash of each entry exactly once.
 #[derive(Default)]
@@ -55,6 +46,7 @@ struct Shard {
 struct Entry {
     token: Box<str>,
     principal: Arc<Principal>,
+    warrant: Warrant,
     weight: usize,
     was_used: bool,
 }
@@ -73,12 +65,7 @@ impl Cache {
         Self {
             shards: std::array::from_fn(shard),
             hasher: RandomState::new(),
-            epoch: AtomicU64::new(0),
         }
-    }
-
-    pub(crate) fn epoch(&self) -> Epoch {
-        Epoch(self.epoch.load(Ordering::Acquire))
     }
 
     /// Allocates nothing.
@@ -87,7 +74,7 @@ impl Cache {
         shard.lock().find(hash, token)
     }
 
-    pub(crate) fn insert(&self, token: &str, principal: &Arc<Principal>, epoch: Epoch) {
+    pub(crate) fn insert(&self, token: &str, principal: &Arc<Principal>, warrant: Warrant) {
         let Some((hash, shard)) = self.place(token) else {
             return;
         };
@@ -95,22 +82,11 @@ impl Cache {
         let entry = Entry {
             token: token.into(),
             principal: principal.clone(),
+            warrant,
             weight,
             was_used: false,
         };
-        let mut shard = shard.lock();
-        // Under the lock: `clear` counts first and locks afterwards, so that it removes what still slips in here.
-        if self.epoch.load(Ordering::Acquire) == epoch.0 {
-            shard.insert(hash, entry);
-        }
-    }
-
-    /// Drops everything, and what is being verified now as well.
-    pub(crate) fn clear(&self) {
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-        for shard in &self.shards {
-            shard.lock().clear();
-        }
+        shard.lock().insert(hash, entry);
     }
 
     pub(crate) fn counts(&self) -> CacheCounts {
@@ -142,7 +118,7 @@ impl Shard {
         let found = self
             .entries
             .get_mut(&hash)
-            .filter(|entry| *entry.token == *token);
+            .filter(|entry| *entry.token == *token && entry.warrant.stands());
         let Some(entry) = found else {
             self.counts.misses += 1;
             return None;
@@ -180,12 +156,6 @@ impl Shard {
                 }
             }
         }
-    }
-
-    fn clear(&mut self) {
-        self.entries.clear();
-        self.queue.clear();
-        self.bytes = 0;
     }
 }
 

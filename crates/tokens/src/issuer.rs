@@ -3,7 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
 use portcullis_config::{
     issuers::{self, TokenType},
     units::Timestamp,
@@ -14,7 +13,8 @@ use crate::{
     error::{KeyError, TokenError},
     foreign::Mapping,
     header::Header,
-    keys::{BoundKey, BoundKeys, KeySet},
+    issuer_keys::IssuerKeys,
+    keys::{Demands, Key},
     principal::{IssuerName, Principal, VerifiedClaims},
     remembered::RememberedClaims,
     scopes::ScopeSet,
@@ -36,7 +36,7 @@ pub struct IssuerSpec {
     types: Vec<TokenType>,
     clock_skew: Duration,
     max_lifetime: Duration,
-    keys: KeySet,
+    keys: Arc<IssuerKeys>,
     remembered: Arc<[Arc<str>]>,
 }
 
@@ -52,7 +52,7 @@ impl IssuerSpec {
         issuer: &str,
         resources: impl IntoIterator<Item = String>,
         max_lifetime: Duration,
-        keys: KeySet,
+        keys: impl Into<Arc<IssuerKeys>>,
     ) -> Self {
         let mut audiences: Vec<String> = resources.into_iter().collect();
         audiences.push(OWN_RESOURCE.to_owned());
@@ -63,13 +63,16 @@ impl IssuerSpec {
             types: vec![TokenType::Named("at+jwt".to_owned())],
             clock_skew: LOCAL_CLOCK_SKEW,
             max_lifetime,
-            keys,
+            keys: keys.into(),
             remembered: Arc::default(),
         }
     }
 
-    /// Another issuer. Its keys come apart, because whoever reads files makes them.
-    pub fn foreign(settings: &issuers::Issuer, keys: KeySet) -> Result<Self, KeyError> {
+    /// Another issuer. Its keys come apart, because whoever reads files or asks for them makes them.
+    pub fn foreign(
+        settings: &issuers::Issuer,
+        keys: impl Into<Arc<IssuerKeys>>,
+    ) -> Result<Self, KeyError> {
         // With a colon in it, `a:b` and a subject `c` would be the same as `a` and a subject `b:c`.
         let is_free = settings.name != issuers::LOCAL && !settings.name.contains(':');
         if !is_free || !text::is_name(&settings.name) {
@@ -88,7 +91,7 @@ impl IssuerSpec {
             types: settings.types.clone(),
             clock_skew: settings.clock_skew,
             max_lifetime: settings.max_token_lifetime,
-            keys,
+            keys: keys.into(),
             remembered: Arc::default(),
         })
     }
@@ -108,26 +111,26 @@ pub(crate) struct Issuer {
     /// Compared byte for byte with `iss`.
     pub(crate) issuer: String,
     rules: Rules,
-    audiences: Vec<String>,
     types: Vec<TokenType>,
     clock_skew: Duration,
     max_lifetime: Duration,
+    pub(crate) keys: Arc<IssuerKeys>,
+    /// What the library is asked to look for beside the signature.
+    pub(crate) demands: Demands,
     remembered: Arc<[Arc<str>]>,
-    pub(crate) keys: ArcSwap<BoundKeys>,
 }
 
 impl Issuer {
     pub(crate) fn new(spec: IssuerSpec) -> Self {
-        let keys = spec.keys.bind(&spec.issuer, &spec.audiences);
         Self {
+            demands: Demands::new(&spec.issuer, &spec.audiences),
             issuer: spec.issuer,
             rules: spec.rules,
-            audiences: spec.audiences,
             types: spec.types,
             clock_skew: spec.clock_skew,
             max_lifetime: whole_seconds(spec.max_lifetime),
+            keys: spec.keys,
             remembered: spec.remembered,
-            keys: ArcSwap::from_pointee(keys),
         }
     }
 
@@ -136,11 +139,6 @@ impl Issuer {
             Rules::Local => IssuerName::Local,
             Rules::Foreign(mapping) => IssuerName::Foreign(mapping.name.clone()),
         }
-    }
-
-    pub(crate) fn replace_keys(&self, keys: KeySet) {
-        self.keys
-            .store(Arc::new(keys.bind(&self.issuer, &self.audiences)));
     }
 
     pub(crate) fn check_header(&self, header: &Header) -> Result<(), TokenError> {
@@ -161,7 +159,7 @@ impl Issuer {
         &self,
         claims: Claims<'_>,
         validity: Validity,
-        key: &BoundKey,
+        key: &Key,
         now: Timestamp,
     ) -> Result<Principal, TokenError> {
         self.check_validity(&validity, now)?;

@@ -41,17 +41,20 @@ pub struct KeySet {
     choice: Choice,
 }
 
+/// A key and the one algorithm it serves here.
 #[derive(Clone)]
-struct Key {
-    id: Option<Arc<str>>,
-    algorithm: Algorithm,
-    key: DecodingKey,
+pub(crate) struct Key {
+    pub(crate) id: Option<Arc<str>>,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) key: DecodingKey,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Choice {
     /// By `kid`, which the token must have.
     KeyId,
+    /// As `KeyId`, but a token without a `kid` means the only key that serves its algorithm, if there is only one.
+    KeyIdOrOnlyOne,
     /// There is only one key, listed once for each algorithm it may be used with; `kid` is ignored.
     Algorithm,
 }
@@ -126,70 +129,90 @@ impl KeySet {
         })
     }
 
-    /// Joins each key with what the tokens it signs must say.
-    pub(crate) fn bind(self, issuer: &str, audiences: &[String]) -> BoundKeys {
-        algorithm::install_backend();
-        let bind = |key: Key| BoundKey {
-            validation: validation(key.algorithm, issuer, audiences),
-            id: key.id,
-            algorithm: key.algorithm,
-            key: key.key,
-        };
-        BoundKeys {
-            keys: self.keys.into_iter().map(bind).collect(),
-            choice: self.choice,
+    /// Of another issuer, as it publishes them; see [`Self::from_jwks`], which has looked at each.
+    pub(crate) fn published(keys: Vec<Key>) -> Self {
+        Self {
+            keys,
+            choice: Choice::KeyIdOrOnlyOne,
         }
     }
-}
 
-/// The keys of an issuer in use.
-pub(crate) struct BoundKeys {
-    keys: Vec<BoundKey>,
-    choice: Choice,
-}
+    /// Before the first answer of an issuer, or when its last one is too old.
+    pub fn empty() -> Self {
+        Self::published(Vec::new())
+    }
 
-pub(crate) struct BoundKey {
-    pub(crate) id: Option<Arc<str>>,
-    algorithm: Algorithm,
-    key: DecodingKey,
-    validation: Validation,
-}
+    /// How many it may choose from.
+    pub fn count(&self) -> usize {
+        self.keys.len()
+    }
 
-impl BoundKeys {
     /// The key that the header names, if it names its algorithm as well.
-    pub(crate) fn choose(&self, header: &Header) -> Result<&BoundKey, TokenError> {
+    pub(crate) fn choose(&self, header: &Header) -> Result<&Key, TokenError> {
         if self.keys.is_empty() {
             return Err(TokenError::KeysUnavailable);
         }
         let algorithm = header.algorithm.ok_or(TokenError::WrongAlgorithm)?;
-        let key = match self.choice {
-            Choice::KeyId => self
-                .keys
-                .iter()
-                .find(|key| key.id.as_deref() == header.key_id.as_deref())
-                .ok_or(TokenError::UnknownKey),
-            Choice::Algorithm => self
-                .keys
-                .iter()
-                .find(|key| key.algorithm == algorithm)
-                .ok_or(TokenError::WrongAlgorithm),
-        }?;
-        if key.algorithm == algorithm {
-            Ok(key)
-        } else {
-            Err(TokenError::WrongAlgorithm)
+        match (self.choice, &header.key_id) {
+            (Choice::Algorithm, _) => self.only_one_for(algorithm),
+            (Choice::KeyIdOrOnlyOne, None) => self.only_one_for(algorithm),
+            (Choice::KeyId, None) => Err(TokenError::UnknownKey),
+            (Choice::KeyId | Choice::KeyIdOrOnlyOne, Some(key_id)) => self.named(key_id, algorithm),
+        }
+    }
+
+    fn named(&self, key_id: &str, algorithm: Algorithm) -> Result<&Key, TokenError> {
+        let mut failure = TokenError::UnknownKey;
+        for key in &self.keys {
+            if key.id.as_deref() != Some(key_id) {
+                continue;
+            }
+            if key.algorithm == algorithm {
+                return Ok(key);
+            }
+            failure = TokenError::WrongAlgorithm;
+        }
+        Err(failure)
+    }
+
+    fn only_one_for(&self, algorithm: Algorithm) -> Result<&Key, TokenError> {
+        let mut fitting = self.keys.iter().filter(|key| key.algorithm == algorithm);
+        match (fitting.next(), fitting.next()) {
+            (Some(key), None) => Ok(key),
+            (None, _) => Err(TokenError::WrongAlgorithm),
+            (Some(_), Some(_)) => Err(TokenError::UnknownKey),
         }
     }
 }
 
-impl BoundKey {
+impl Key {
     /// Checks the signature, and that issuer, audience, subject and expiry are there and are ours. Time is not looked
     /// at: the library would read the system's clock.
-    pub(crate) fn check(&self, token: &str) -> Result<(), TokenError> {
-        match jsonwebtoken::decode::<serde::de::IgnoredAny>(token, &self.key, &self.validation) {
+    pub(crate) fn check(&self, token: &str, demands: &Demands) -> Result<(), TokenError> {
+        let validation = demands.under(self.algorithm)?;
+        match jsonwebtoken::decode::<serde::de::IgnoredAny>(token, &self.key, validation) {
             Ok(_) => Ok(()),
             Err(error) => Err(translate(error.kind())),
         }
+    }
+}
+
+/// What every token of an issuer must say, whichever key signs it. Written out once for each algorithm, because the
+/// library wants the two together, and asking it anew for each token is dear.
+pub(crate) struct Demands(Vec<(Algorithm, Validation)>);
+
+impl Demands {
+    pub(crate) fn new(issuer: &str, audiences: &[String]) -> Self {
+        algorithm::install_backend();
+        let demand = |algorithm| (algorithm, validation(algorithm, issuer, audiences));
+        Self(algorithm::ALL.into_iter().map(demand).collect())
+    }
+
+    fn under(&self, algorithm: Algorithm) -> Result<&Validation, TokenError> {
+        let found = self.0.iter().find(|(known, _)| *known == algorithm);
+        found
+            .map(|(_, validation)| validation)
+            .ok_or(TokenError::WrongAlgorithm)
     }
 }
 
@@ -239,7 +262,8 @@ fn shared_secret(algorithm: Algorithm, secret: &[u8]) -> Result<DecodingKey, Key
     Ok(DecodingKey::from_secret(secret))
 }
 
-fn public_key(algorithm: Algorithm, der: &[u8]) -> Result<DecodingKey, KeyError> {
+/// `der` is a `SubjectPublicKeyInfo`, or the point of an elliptic curve alone.
+pub(crate) fn public_key(algorithm: Algorithm, der: &[u8]) -> Result<DecodingKey, KeyError> {
     let wrong_kind = KeyError::WrongKind(algorithm::name_of(algorithm));
     let family = Family::of(algorithm);
     let parser = family.parser().ok_or(KeyError::Mixed)?;

@@ -14,10 +14,13 @@ mod error;
 mod foreign;
 mod header;
 mod issuer;
+mod issuer_keys;
 mod json;
+mod jwks;
 mod keys;
 mod principal;
 mod remembered;
+pub mod renewal;
 mod revocations;
 mod scopes;
 mod signing;
@@ -33,12 +36,14 @@ pub use crate::{
     claims::AccessClaims,
     error::{KeyError, SignError, TokenError, WrapError},
     issuer::{IssuerSpec, LOCAL_CLOCK_SKEW, OWN_RESOURCE},
+    issuer_keys::{IssuerKeys, KeyRenewal, Renewal},
+    jwks::{KeyFault, KeySetError, MAX_KEY_SET_BYTES, PublishedKeys, SkippedKey},
     keys::{KeySet, VerificationKey},
     principal::{IssuerName, Principal},
     remembered::RememberedClaims,
     revocations::{Bearer, Revocation, Revocations},
     scopes::{InvalidScope, ScopeSet},
     signing::{SigningAlgorithm, SigningKey},
-    verifier::{MAX_TOKEN_BYTES, Verifier, VerifierParts},
+    verifier::{MAX_TOKEN_BYTES, MissingKey, Refused, Verifier, VerifierParts},
     wrapping::WrappingKey,
 };

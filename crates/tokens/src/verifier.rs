@@ -14,6 +14,7 @@ use crate::{
     error::{KeyError, TokenError},
     header::Header,
     issuer::{Issuer, IssuerSpec},
+    issuer_keys::{IssuerKeys, Renewal},
     json,
     keys::KeySet,
     principal::{IssuerName, Principal},
@@ -61,25 +62,31 @@ impl Verifier {
 
     /// Whether this token is good at `now`. A token seen before costs a look-up, an unknown one a signature check.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Principal>, TokenError> {
+        self.examine(token, now).map_err(|refused| refused.cause)
+    }
+
+    /// As [`Self::verify`], for a caller who counts refusals by issuer, or who would wait for keys that may be had.
+    pub fn examine(&self, token: &str, now: Timestamp) -> Result<Arc<Principal>, Refused> {
         if token.len() > MAX_TOKEN_BYTES {
-            return Err(TokenError::TooLarge);
+            return Err(TokenError::TooLarge.into());
         }
         let principal = match self.cache.find(token) {
             Some(principal) => principal,
             None => self.verify_unseen(token, now)?,
         };
-        self.check_now(&principal, now)?;
+        self.check_now(&principal, now).map_err(|cause| Refused {
+            cause,
+            issuer: Some(principal.issuer().clone()),
+            missing: None,
+        })?;
         Ok(principal)
     }
 
     /// From the return of this call on, no token of that issuer (named by its `iss`) passes that these keys do not
-    /// verify. All remembered tokens are forgotten.
+    /// verify, remembered ones included.
     pub fn replace_keys(&self, issuer: &str, keys: KeySet) -> Result<(), KeyError> {
-        self.issuers
-            .get(issuer)
-            .ok_or(KeyError::UnknownIssuer)?
-            .replace_keys(keys);
-        self.cache.clear();
+        let issuer = self.issuers.get(issuer).ok_or(KeyError::UnknownIssuer)?;
+        issuer.keys.replace(keys);
         Ok(())
     }
 
@@ -87,30 +94,33 @@ impl Verifier {
         self.cache.counts()
     }
 
-    /// Whose token this claims to be, for the label of a metric. Only for tokens that were refused: nothing is checked.
-    pub fn claimed_issuer(&self, token: &str) -> Option<IssuerName> {
-        let parts = Parts::of(token).ok()?;
-        self.issuer_of(&parts.payload().ok()?)
-            .ok()
-            .map(Issuer::name)
-    }
-
-    /// The epoch is read before the keys, so that a verdict of replaced keys cannot be remembered.
-    fn verify_unseen(&self, token: &str, now: Timestamp) -> Result<Arc<Principal>, TokenError> {
-        let epoch = self.cache.epoch();
+    fn verify_unseen(&self, token: &str, now: Timestamp) -> Result<Arc<Principal>, Refused> {
         let parts = Parts::of(token)?;
         let header = Header::read(&decode(parts.header)?)?;
         let payload = parts.payload()?;
         let issuer = self.issuer_of(&payload)?;
-        issuer.check_header(&header)?;
-        let keys = issuer.keys.load();
-        let key = keys.choose(&header)?;
-        let claims = Claims(&payload);
+        self.verify_of(issuer, token, (&header, &payload), now)
+            .map_err(|cause| Refused::by(issuer, header, cause))
+    }
+
+    /// The warrant is of the keys that were used, so that a verdict of replaced keys is never found again.
+    fn verify_of(
+        &self,
+        issuer: &Issuer,
+        token: &str,
+        (header, payload): (&Header, &Payload),
+        now: Timestamp,
+    ) -> Result<Arc<Principal>, TokenError> {
+        issuer.check_header(header)?;
+        let current = issuer.keys.current();
+        let key = current.keys.choose(header)?;
+        let claims = Claims(payload);
         // Only their form, and before the library looks at them: it would take dates of a wrong type for bad JSON.
         let validity = claims.validity()?;
-        key.check(token)?;
+        key.check(token, &issuer.demands)?;
         let principal = Arc::new(issuer.read(claims, validity, key, now)?);
-        self.cache.insert(token, &principal, epoch);
+        let warrant = current.warrant(&issuer.keys);
+        self.cache.insert(token, &principal, warrant);
         Ok(principal)
     }
 
@@ -134,6 +144,55 @@ impl Verifier {
             Err(TokenError::Revoked)
         } else {
             Ok(())
+        }
+    }
+}
+
+/// A token that was refused, and what was learned of it on the way.
+pub struct Refused {
+    pub cause: TokenError,
+    /// Whose token it claims to be, if that is a configured issuer: fit for the label of a metric, but nobody's word.
+    pub issuer: Option<IssuerName>,
+    /// There where another key might have verified it.
+    pub missing: Option<MissingKey>,
+}
+
+/// A key that a token wants and its issuer may have by now.
+pub struct MissingKey {
+    keys: Arc<IssuerKeys>,
+    key_id: Option<String>,
+}
+
+impl MissingKey {
+    /// Has the issuer asked, unless that was done a moment ago; see [`crate::KeyRenewal::renew`].
+    pub fn renew(&self) -> Option<Renewal> {
+        self.keys.renew(self.key_id.as_deref())
+    }
+}
+
+impl Refused {
+    fn by(issuer: &Issuer, header: Header, cause: TokenError) -> Self {
+        // A token that names no key can only mean one we hold, unless we hold none at all.
+        let is_missing = cause == TokenError::KeysUnavailable
+            || cause == TokenError::UnknownKey && header.key_id.is_some();
+        Self {
+            cause,
+            issuer: Some(issuer.name()),
+            missing: is_missing.then(|| MissingKey {
+                keys: Arc::clone(&issuer.keys),
+                key_id: header.key_id,
+            }),
+        }
+    }
+}
+
+/// Before an issuer could be told.
+impl From<TokenError> for Refused {
+    fn from(cause: TokenError) -> Self {
+        Self {
+            cause,
+            issuer: None,
+            missing: None,
         }
     }
 }

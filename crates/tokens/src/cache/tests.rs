@@ -5,6 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    KeySet,
+    issuer_keys::IssuerKeys,
     principal::{IssuerName, VerifiedClaims},
     scopes::ScopeSet,
 };
@@ -28,8 +30,17 @@ fn principal(subject: &str) -> Arc<Principal> {
     }))
 }
 
+/// Of keys that never change.
 fn remember(cache: &Cache, token: &str) {
-    cache.insert(token, &principal(token), cache.epoch());
+    remember_by(cache, token, &no_keys());
+}
+
+fn remember_by(cache: &Cache, token: &str, keys: &Arc<IssuerKeys>) {
+    cache.insert(token, &principal(token), keys.current().warrant(keys));
+}
+
+fn no_keys() -> Arc<IssuerKeys> {
+    KeySet::new([]).expect("nothing clashes").into()
 }
 
 fn is_known(cache: &Cache, token: &str) -> bool {
@@ -121,28 +132,38 @@ fn two_tokens_of_one_hash_never_stand_in_for_each_other() {
 }
 
 #[test]
-fn what_was_verified_before_a_clearing_does_not_enter_after_it() {
+fn a_token_is_forgotten_once_the_keys_that_vouched_for_it_are_replaced() {
     let cache = Cache::new(160, 1 << 20);
-    let before = cache.epoch();
-    remember(&cache, "old");
-    cache.clear();
+    let (ours, theirs) = (no_keys(), no_keys());
+    let before = ours.current().warrant(&ours);
+    remember_by(&cache, "old", &ours);
+    remember_by(&cache, "of others", &theirs);
+    ours.replace(KeySet::new([]).expect("nothing clashes"));
+    assert!(!is_known(&cache, "old"));
     cache.insert("late", &principal("late"), before);
-    assert!(!is_known(&cache, "old") && !is_known(&cache, "late"));
-    assert_eq!(held(&cache), (0, 0));
-    remember(&cache, "new");
-    assert!(is_known(&cache, "new"));
+    assert!(
+        !is_known(&cache, "late"),
+        "a verdict of replaced keys that comes after them"
+    );
+    assert!(
+        is_known(&cache, "of others"),
+        "their keys are the same as before"
+    );
+    remember_by(&cache, "old", &ours);
+    assert!(is_known(&cache, "old"), "verified anew");
 }
 
 proptest! {
     #[test]
     fn the_books_are_right_after_any_use(steps in proptest::collection::vec((0..3u8, 0..60usize), 0..300), max in 0..40usize) {
         let cache = Cache::new(max, 16 * 1500);
+        let keys = no_keys();
         for (step, token) in steps {
             let token = format!("{token}-{}", "x".repeat(token * 20));
             match step {
-                0 => remember(&cache, &token),
+                0 => remember_by(&cache, &token, &keys),
                 1 => prop_assert!(cache.find(&token).is_none_or(|found| found.subject() == token)),
-                _ => if token.len() == 2 { cache.clear() },
+                _ => if token.len() == 2 { keys.replace(KeySet::new([]).expect("nothing clashes")) },
             }
         }
         prop_assert!(held(&cache).0 <= max);

@@ -12,7 +12,7 @@ use crate::{IssuerName, KeyError};
 
 const CORP: &str = "https://login.example.com";
 
-fn corp() -> Issuer {
+pub(super) fn corp() -> Issuer {
     let named = |name: &str| TokenType::Named(name.to_owned());
     Issuer {
         name: "corp".to_owned(),
@@ -49,7 +49,7 @@ fn verifier_with(settings: &Issuer) -> Verifier {
     )
 }
 
-fn their_payload() -> Value {
+pub(super) fn their_payload() -> Value {
     json!({
         "iss": CORP, "sub": "alice", "aud": "hotel", "exp": NOW + 600, "iat": NOW,
         "scope": "hotel:read", "roles": ["hotel-staff", "domain-admin"],
@@ -481,13 +481,21 @@ fn issuers_are_told_apart_by_name_and_by_string() {
 #[test]
 fn a_metric_learns_whose_token_was_refused_but_only_of_known_issuers() {
     let verifier = verifier_with(&corp());
-    let expired = theirs(HEADER, &json!({"exp": 1}));
+    let claimed = |token: &str| {
+        let refused = verifier.examine(token, now()).expect_err("a refusal");
+        refused.issuer
+    };
+    let corp = Some(IssuerName::Foreign("corp".into()));
+    assert_eq!(claimed(&theirs(HEADER, &json!({"exp": 1}))), corp);
+    assert_eq!(claimed(&theirs(HEADER, &json!({"iss": "x"}))), None);
+    assert_eq!(claimed("a.b.c"), None);
+    let passing = theirs(HEADER, &json!({}));
+    assert!(verifier.verify(&passing, now()).is_ok());
+    let late = Timestamp::from_secs(NOW + 700);
+    let expired = verifier.examine(&passing, late).err();
     assert_eq!(
-        verifier.claimed_issuer(&expired),
-        Some(IssuerName::Foreign("corp".into()))
-    );
-    assert_eq!(
-        verifier.claimed_issuer(&theirs(HEADER, &json!({"iss": "x"}))),
-        None
+        expired.and_then(|refused| refused.issuer),
+        corp,
+        "of a remembered token as well"
     );
 }

@@ -19,6 +19,7 @@ mod caching;
 mod claims;
 mod foreign;
 mod header;
+mod jwks;
 mod keys;
 mod properties;
 mod roundtrip;

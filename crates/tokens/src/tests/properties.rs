@@ -68,7 +68,7 @@ proptest! {
         let verifier = verifier(&KEYS[3]);
         prop_assert!(verifier.verify(&token, now()).is_err());
         prop_assert!(verifier.verify(&parts.join("."), now()).is_err());
-        prop_assert!(verifier.claimed_issuer(&token).is_none());
+        prop_assert!(verifier.examine(&token, now()).is_err_and(|refused| refused.issuer.is_none()));
     }
 }
 
