@@ -20,6 +20,8 @@ mod demo;
 #[cfg(test)]
 mod endpoint_health;
 #[cfg(test)]
+mod foreign_issuers;
+#[cfg(test)]
 mod header_rules;
 #[cfg(test)]
 mod hostile;
@@ -39,6 +41,8 @@ mod hostile_targets;
 mod hostile_tokens;
 #[cfg(test)]
 mod in_flight;
+#[cfg(test)]
+mod issuer_stage;
 #[cfg(test)]
 mod journey;
 #[cfg(test)]

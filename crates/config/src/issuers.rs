@@ -71,10 +71,14 @@ fn is_on_this_machine(host: &str) -> bool {
 }
 
 impl Issuer {
+    /// One that is read with the configuration. A key set in a file is looked at by whoever keeps it.
     pub(crate) fn key_file(&self) -> Option<&Path> {
         match &self.keys {
             KeySource::PublicKeyFile(path) => Some(path),
-            KeySource::Secret(_) => None,
+            KeySource::Secret(_)
+            | KeySource::JwksUrl(_)
+            | KeySource::Discovery
+            | KeySource::JwksFile(_) => None,
         }
     }
 }

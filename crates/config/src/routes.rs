@@ -80,6 +80,8 @@ pub enum Target {
 pub enum Access {
     /// `auth: public`. `Authorization` passes untouched.
     Public,
+    /// `optional: true`. Who brings no token passes without an identity; a token that is there must be good.
+    Optional(AccessRule),
     Protected(AccessRule),
 }
 

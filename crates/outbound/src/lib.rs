@@ -1,3 +1,6 @@
 //! What the gateway fetches and sends by itself: issuers' keys, revocation feeds, traces.
 
+pub mod discovery;
+pub mod fetch;
+pub mod issuer_keys;
 pub mod traces;

@@ -7,6 +7,7 @@ use anyhow::Context;
 use portcullis_audit::Desk;
 use portcullis_auth::{AuthParts, AuthService, SigningKeys, password::Hasher};
 use portcullis_config::{Config, auth::Auth};
+use portcullis_outbound::issuer_keys::KeyKeeper;
 use portcullis_store::Store;
 use portcullis_tokens::{Revocations, SigningKey, Verifier};
 use prometheus::Registry;
@@ -16,6 +17,7 @@ use crate::{
     auth_socket::AuthSocket,
     clock,
     housekeeping::keep_house,
+    issuer_keys::{self, KeyAges},
     keys,
     revocation_feed::{FeedAge, RevocationFeed},
     root_key::root_key,
@@ -26,6 +28,8 @@ pub(crate) struct Identity {
     /// One for every verifier of this run: what was revoked stays so.
     revocations: Arc<Revocations>,
     own: Option<Own>,
+    /// Of all issuers elsewhere, over all reloads.
+    keeper: Arc<KeyKeeper>,
 }
 
 /// What only a gateway with an `auth` section has.
@@ -51,14 +55,19 @@ impl Identity {
             }
             None => None,
         };
-        Ok(Self { revocations, own })
+        Ok(Self {
+            revocations,
+            own,
+            keeper: Arc::new(issuer_keys::keeper()),
+        })
     }
 
     /// The verifier for a configuration, at the start and at each reload. Our own keys and all revocations are those of
     /// this run; what the configuration says of other issuers is read anew.
     pub(crate) fn verifier(&self, config: &Config) -> anyhow::Result<Arc<Verifier>> {
         let signing = self.own.as_ref().map(|own| &*own.signing);
-        verifier(config, signing, Arc::clone(&self.revocations)).map(Arc::new)
+        let revocations = Arc::clone(&self.revocations);
+        verifier(config, signing, &self.keeper, revocations).map(Arc::new)
     }
 
     /// Starts the auth service, if there is one. Must be called inside the runtime.
@@ -89,6 +98,11 @@ impl Identity {
             path,
             _folder: socket.serve(Arc::new(service).router()),
         }))
+    }
+
+    /// What brings the ages of other issuers' keys up to date before they are read.
+    pub(crate) fn key_ages(&self, registry: &Registry) -> anyhow::Result<KeyAges> {
+        Ok(KeyAges::register(registry, Arc::clone(&self.keeper))?)
     }
 
     /// What brings the age of the revocations up to date before it is read.

@@ -16,6 +16,7 @@ mod house;
 mod housekeeping;
 mod identity;
 mod in_force;
+mod issuer_keys;
 mod keys;
 mod logging;
 mod migrate;

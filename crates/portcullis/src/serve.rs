@@ -106,6 +106,7 @@ impl Wired {
         let process = ProcessMetrics::register(&self.registry, started_at)?;
         let (proxy, feed_age) = (self.proxy.status(), self.identity.feed_age());
         let (in_force, shown) = (Arc::clone(&opened.in_force), proxy.clone());
+        let key_ages = self.identity.key_ages(&self.registry)?;
         Ok(Admin {
             registry: self.registry.clone(),
             readiness: Arc::clone(&opened.readiness),
@@ -113,6 +114,7 @@ impl Wired {
                 process.refresh();
                 proxy.refresh_gauges();
                 feed_age.iter().for_each(|age| age.refresh());
+                key_ages.refresh();
             }),
             status: Box::new(move || status::document(started_at, &in_force, &shown)),
         })

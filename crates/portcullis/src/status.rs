@@ -97,7 +97,7 @@ fn route(route: &Route) -> Value {
         },
         "auth": match &route.access {
             Access::Public => "public",
-            Access::Protected(rule) => rule.resource.as_str(),
+            Access::Optional(rule) | Access::Protected(rule) => rule.resource.as_str(),
         },
         "rate_limits": route.limit_names().collect::<Vec<_>>(),
     })

@@ -7,6 +7,7 @@ use portcullis_config::{
     Config,
     issuers::{Issuer, KeySource},
 };
+use portcullis_outbound::issuer_keys::KeyKeeper;
 use portcullis_tokens::{IssuerSpec, KeySet, Revocations, SigningKey, Verifier, VerifierParts};
 
 /// Where no issuer says more. Our own tokens live minutes; this many are alive at once only in a large shop.
@@ -14,10 +15,12 @@ const CACHED_TOKENS: usize = 100_000;
 /// The bound that counts when tokens are long: some 100 MiB in all, at the very most.
 const CACHED_BYTES: usize = 100 * 1024 * 1024;
 
-/// The verifier of everything the configuration names. `signing` is absent where `auth` is.
+/// The verifier of everything the configuration names. `signing` is absent where `auth` is; `keeper` holds the keys that
+/// change while the gateway runs.
 pub(crate) fn verifier(
     config: &Config,
     signing: Option<&SigningKey>,
+    keeper: &KeyKeeper,
     revocations: Arc<Revocations>,
 ) -> anyhow::Result<Verifier> {
     let remembered: Arc<[Arc<str>]> = config.counted_claims().into_iter().map(Arc::from).collect();
@@ -35,7 +38,7 @@ pub(crate) fn verifier(
             ))
         });
     let foreign = config.issuers.iter().map(|issuer| {
-        foreign(issuer).with_context(|| format!("issuers: {} cannot be used", issuer.name))
+        foreign(issuer, keeper).with_context(|| format!("issuers: {} cannot be used", issuer.name))
     });
     let largest = config.issuers.iter().map(|issuer| issuer.token_cache).max();
     let issuers = own
@@ -51,14 +54,23 @@ pub(crate) fn verifier(
     Ok(Verifier::new(parts)?)
 }
 
-fn foreign(issuer: &Issuer) -> anyhow::Result<IssuerSpec> {
-    let keys = match &issuer.keys {
+fn foreign(issuer: &Issuer, keeper: &KeyKeeper) -> anyhow::Result<IssuerSpec> {
+    let keys = match keeper.keys_of(issuer)? {
+        Some(keys) => keys,
+        None => fixed_keys(issuer)?.into(),
+    };
+    Ok(IssuerSpec::foreign(issuer, keys)?)
+}
+
+/// Of an issuer whose key stays what it is until somebody changes the configuration.
+fn fixed_keys(issuer: &Issuer) -> anyhow::Result<KeySet> {
+    Ok(match &issuer.keys {
         KeySource::PublicKeyFile(path) => {
             let pem = fs::read_to_string(path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
             KeySet::from_pem(&pem, &issuer.algorithms)?
         }
         KeySource::Secret(secret) => KeySet::from_secret(secret, &issuer.algorithms)?,
-    };
-    Ok(IssuerSpec::foreign(issuer, keys)?)
+        KeySource::JwksUrl(_) | KeySource::Discovery | KeySource::JwksFile(_) => KeySet::empty(),
+    })
 }

@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, net::IpAddr, slice, sync::Arc};
 
-use http::{HeaderMap, HeaderName, Method, Uri, header};
+use http::{HeaderName, Method, Uri};
 use pingora::http::RequestHeader;
 use portcullis_config::{
     routes::{Access, AddressLists},
@@ -21,12 +21,13 @@ use portcullis_policy::{
     limits::{self, Draw, Standing},
     rejection::{Malformation, Rejection},
 };
-use portcullis_tokens::{Principal, TokenError};
+use portcullis_tokens::Principal;
 use smallvec::SmallVec;
 
 use crate::{
     answer::{Stop, answer_preflight},
     attempt::{enter_breaker, occupy},
+    authentication::{Caller, authenticate},
     exchange::{InFlight, Progress},
     gateway::Gateway,
     in_flight::{self, Places},
@@ -84,13 +85,6 @@ pub(crate) struct Admitted {
     _places: [Places; 2],
 }
 
-/// Who calls.
-enum Caller {
-    /// On a public route, where nobody asks.
-    Anonymous,
-    Verified(Arc<Principal>),
-}
-
 impl Admitted {
     pub(crate) fn route(&self) -> &Arc<Route> {
         &self.route
@@ -117,15 +111,6 @@ impl Admitted {
     }
 }
 
-impl Caller {
-    fn verified(&self) -> Option<&Arc<Principal>> {
-        match self {
-            Self::Anonymous => None,
-            Self::Verified(principal) => Some(principal),
-        }
-    }
-}
-
 /// Nothing here writes to the client, and with limits of its own and keys at hand nothing waits.
 ///
 /// How far a request came is noted in `progress`, of a refused one as well. `progress.past` gives a check's refusal on,
@@ -146,7 +131,7 @@ pub(crate) async fn admit(
     let places = enter(&route.client_limits, route, arrival, &nobody, progress)?;
     let spent = spend(&route.client_limits, route, arrival, &nobody, progress).await?;
     answer_preflight(route, arrival.request, spent.as_ref())?;
-    let caller = authenticate(gateway, snapshot, route, arrival).await;
+    let caller = authenticate(gateway, snapshot, route, arrival.request, arrival.now.wall).await;
     let caller = progress.past(Check::Token, caller)?.unwrap_or(nobody);
     progress.identified(caller.verified());
     progress.past(Check::Access, check_access(route, &caller))?;
@@ -277,59 +262,13 @@ fn nearest(one: Option<Standing>, other: Option<Standing>) -> Option<Standing> {
         .min_by_key(|standing| standing.remaining)
 }
 
-async fn authenticate(
-    gateway: &Gateway,
-    snapshot: &Snapshot,
-    route: &Route,
-    arrival: &Arrival<'_>,
-) -> Result<Caller, Rejection> {
-    match &route.access {
-        Access::Public => Ok(Caller::Anonymous),
-        Access::Protected(_) => {
-            let token =
-                bearer(&arrival.request.headers)?.ok_or(Rejection::AuthenticationRequired)?;
-            let verified = snapshot.verifier.verify(token, arrival.now.wall);
-            gateway.count_verification(&verified);
-            verified.map(Caller::Verified).map_err(refusal_of)
-        }
-    }
-}
-
-const NO_TOKEN: Malformation =
-    Malformation::Field("The Authorization header names the scheme Bearer but holds no token.");
-
-/// The token of `Authorization: Bearer`. Another scheme is no token at all: the answer then says what is wanted.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Rejection> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else {
-        return Ok(None);
-    };
-    let Some((scheme, rest)) = value.as_bytes().split_at_checked(b"bearer".len()) else {
-        return Ok(None);
-    };
-    if !scheme.eq_ignore_ascii_case(b"bearer") || rest.first().is_some_and(|next| *next != b' ') {
-        return Ok(None);
-    }
-    // RFC 9110 section 11.4: one or more spaces stand between the scheme and the token.
-    let token = rest.trim_ascii_start();
-    match std::str::from_utf8(token) {
-        Ok(token) if !token.is_empty() => Ok(Some(token)),
-        Ok(_) | Err(_) => Err(Rejection::Malformed(NO_TOKEN)),
-    }
-}
-
-fn refusal_of(cause: TokenError) -> Rejection {
-    if cause == TokenError::KeysUnavailable {
-        return Rejection::KeysUnavailable;
-    }
-    Rejection::InvalidToken {
-        cause: cause.outcome(),
-    }
-}
-
 fn check_access(route: &Route, caller: &Caller) -> Result<(), Rejection> {
     match (&route.access, caller) {
         (Access::Public, _) => Ok(()),
-        (Access::Protected(rule), Caller::Verified(principal)) => access::check(rule, principal),
+        (Access::Optional(_), Caller::Anonymous) => Ok(()),
+        (Access::Optional(rule) | Access::Protected(rule), Caller::Verified(principal)) => {
+            access::check(rule, principal)
+        }
         // Nobody's rights can be looked at. `past` alone lets a request without a token come here.
         (Access::Protected(_), Caller::Anonymous) if route.shadow.contains(&Check::Token) => Ok(()),
         (Access::Protected(_), Caller::Anonymous) => Err(Rejection::AuthenticationRequired),

@@ -18,7 +18,7 @@ use portcullis_policy::{
     limits::Limiter,
     traces::RequestSpan,
 };
-use portcullis_tokens::{CacheCounts, IssuerName, Principal, TokenError, Verifier};
+use portcullis_tokens::{CacheCounts, IssuerName, Principal, Refused, Verifier};
 use tokio::{runtime::Handle, task::JoinSet};
 
 use crate::{
@@ -167,13 +167,18 @@ impl Gateway {
         self.desk.offer(event.because(reason).on(target), now.wall);
     }
 
-    /// Which issuer a refused token claims to be of is the client's word, and so no label.
-    pub(crate) fn count_verification(&self, verified: &Result<Arc<Principal>, TokenError>) {
+    /// A refused token counts for the issuer it claims to be of, if that is one of ours: nobody has vouched for it, but
+    /// no client can invent a label.
+    pub(crate) fn count_verification(&self, verified: &Result<Arc<Principal>, Refused>) {
         match verified.as_ref().map(|principal| principal.issuer()) {
             // By far the most, and worth a handle.
             Ok(IssuerName::Local) => self.metrics.verified_local.inc(),
             Ok(IssuerName::Foreign(name)) => self.metrics.verification(name, "valid").inc(),
-            Err(refused) => self.metrics.verification("", refused.outcome()).inc(),
+            Err(refused) => {
+                let issuer = refused.issuer.as_ref().map_or("", IssuerName::as_str);
+                let outcome = refused.cause.outcome();
+                self.metrics.verification(issuer, outcome).inc();
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ mod access_log;
 mod admission;
 mod answer;
 mod attempt;
+mod authentication;
 mod connection;
 mod exchange;
 mod forward;

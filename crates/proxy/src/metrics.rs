@@ -53,7 +53,7 @@ impl Metrics {
         let dropped = "Access lines dropped because the log could not be written fast enough.";
         let token_verifications = to.counters(
             "token_verifications_total",
-            "Access tokens looked at. No issuer where the token was refused.",
+            "Access tokens looked at. No issuer where the token names none that is configured.",
             &["issuer", "outcome"],
         )?;
         Ok(Self {

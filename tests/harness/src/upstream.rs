@@ -162,8 +162,13 @@ struct Shared {
 impl Upstream {
     /// Answers everything with 200.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_at(0)
+    }
+
+    /// At a port that was known before, as of one that comes late or comes back.
+    pub fn start_at(port: u16) -> anyhow::Result<Self> {
         let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("binding an upstream")?;
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("binding an upstream")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             react: Mutex::new(Arc::new(|_: &Head| Reaction::ok())),

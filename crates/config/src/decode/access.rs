@@ -19,13 +19,17 @@ pub(super) fn access(value: &Value<'_>, declared: &Declared<'_>) -> Option<Acces
     value.section(|section| {
         section.later("tenant");
         section.later_unless("fresh", &["false"]);
-        section.later_unless("optional", &["false"]);
+        let optional = section.or("optional", false, Value::boolean);
         if declared.auth.is_none() && declared.issuers.is_empty() {
             section.mistake(
                 "no token could be accepted: write `auth:` or `issuers:`, or `auth: public` here",
             );
         }
-        Access::Protected(access_rule(section, declared))
+        let rule = access_rule(section, declared);
+        match optional {
+            true => Access::Optional(rule),
+            false => Access::Protected(rule),
+        }
     })
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use super::auth::hmac_secret;
 use crate::{
     auth::Auth,
-    issuers::{Algorithm, ClaimNames, Issuer, KeySource, LOCAL, TokenType},
+    issuers::{self, Algorithm, ClaimNames, Issuer, KeySource, LOCAL, TokenType},
     names,
     reader::{Section, Value},
     units,
@@ -71,20 +71,21 @@ fn clash(issuer: &Issuer, before: &[Issuer], auth: Option<&Auth>) -> Option<Stri
 fn issuer(section: &Section<'_>) -> Issuer {
     section.later("revocations_url");
     let algorithms = algorithms(section);
+    let issuer = section
+        .require("issuer", "write the `iss` of its tokens, byte for byte")
+        .and_then(|value| value.parse(not_empty))
+        .unwrap_or_default();
     Issuer {
         name: section
             .require("name", "it marks this issuer's users, as in `corp:alice`")
             .and_then(|value| value.name())
             .unwrap_or_default(),
-        issuer: section
-            .require("issuer", "write the `iss` of its tokens, byte for byte")
-            .and_then(|value| value.parse(not_empty))
-            .unwrap_or_default(),
         audiences: section
             .require("audiences", "name the `aud` values that are meant for us")
             .map(|value| filled_list(&value))
             .unwrap_or_default(),
-        keys: key_source(section, &algorithms),
+        keys: key_source(section, &algorithms, &issuer),
+        issuer,
         algorithms,
         types: section.or("types", default_types(), |value| Some(types(value))),
         claims: section.within("claims", claims),
@@ -170,43 +171,80 @@ fn family(algorithm: Algorithm) -> Family {
     }
 }
 
-fn key_source(section: &Section<'_>, algorithms: &[Algorithm]) -> KeySource {
-    let placeholder = KeySource::PublicKeyFile(PathBuf::new());
-    let later = ["jwks_url", "jwks_file"]
-        .map(|key| section.find(key).map(|_| section.later(key)).is_some());
-    let discovery = section.find("discovery").is_some();
-    section.later_unless("discovery", &["false"]);
-    let hmac = algorithms
-        .iter()
-        .any(|algorithm| family(*algorithm) == Family::Hmac);
-    match (section.find("public_key_file"), section.find("secret")) {
-        (Some(_), Some(secret)) => {
-            secret.mistake(
-                "stands beside `public_key_file`: an issuer has one source of keys, remove one",
-            );
-            placeholder
-        }
-        (Some(file), None) => {
-            if hmac {
-                file.mistake("does not fit HMAC algorithms: write `secret`, or name RS, PS, ES or EdDSA algorithms");
-            }
-            file.parse(not_empty).map_or(placeholder, |path| {
-                KeySource::PublicKeyFile(PathBuf::from(path))
-            })
-        }
-        (None, Some(secret)) => {
-            if !hmac && !algorithms.is_empty() {
-                secret.mistake("fits HMAC algorithms only: write `public_key_file`, or name HS256, HS384 or HS512");
-            }
-            hmac_secret(&secret, hash_bytes(algorithms)).map_or(placeholder, KeySource::Secret)
-        }
-        (None, None) => {
-            if !discovery && !later.contains(&true) {
-                section.mistake("no source of keys: write `public_key_file` or `secret`");
-            }
-            placeholder
-        }
+const SOURCES: &str = "`jwks_url`, `discovery: true`, `jwks_file`, `public_key_file` or `secret`";
+
+/// The one source that is written; a second one is a mistake, because nobody could say which of the two counts.
+fn key_source(section: &Section<'_>, algorithms: &[Algorithm], issuer: &str) -> KeySource {
+    let discovery = section
+        .find("discovery")
+        .filter(|value| value.boolean() != Some(false));
+    let written = [
+        ("jwks_url", section.find("jwks_url")),
+        ("discovery", discovery),
+        ("jwks_file", section.find("jwks_file")),
+        ("public_key_file", section.find("public_key_file")),
+        ("secret", section.find("secret")),
+    ];
+    let mut sources = written
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)));
+    let placeholder = KeySource::Discovery;
+    let Some((key, value)) = sources.next() else {
+        section.mistake(format!("no source of keys: write {SOURCES}"));
+        return placeholder;
+    };
+    for (_, another) in sources {
+        another.mistake(format!(
+            "stands beside `{key}`: an issuer has one source of keys, remove one"
+        ));
     }
+    check_kind(key, &value, algorithms);
+    let path = |value: &Value<'_>| value.parse(not_empty).map(PathBuf::from);
+    match key {
+        "secret" => hmac_secret(&value, hash_bytes(algorithms)).map(KeySource::Secret),
+        "jwks_url" => value.parse(fetchable).map(KeySource::JwksUrl),
+        "jwks_file" => path(&value).map(KeySource::JwksFile),
+        "public_key_file" => path(&value).map(KeySource::PublicKeyFile),
+        _ => discoverable(&value, issuer),
+    }
+    .unwrap_or(placeholder)
+}
+
+/// Secrets are not published, and what is published is no secret.
+fn check_kind(key: &str, value: &Value<'_>, algorithms: &[Algorithm]) {
+    let Some(first) = algorithms.first() else {
+        return;
+    };
+    let is_hmac = family(*first) == Family::Hmac;
+    if is_hmac && key != "secret" {
+        value.mistake(
+            "does not fit HMAC algorithms: write `secret`, or name RS, PS, ES or EdDSA algorithms",
+        );
+    }
+    if !is_hmac && key == "secret" {
+        value.mistake("fits HMAC algorithms only: write `public_key_file` or `jwks_url`, or name HS256, HS384 or HS512");
+    }
+}
+
+fn fetchable(text: &str) -> Result<String, String> {
+    if issuers::may_be_fetched(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("is not an address that keys may be fetched from: write https://…; plain http is for 127.0.0.1, ::1 and localhost alone".to_owned())
+    }
+}
+
+/// OIDC Discovery 1.0 section 4: the issuer is the address, so it must be one.
+fn discoverable(value: &Value<'_>, issuer: &str) -> Option<KeySource> {
+    // Missing or empty: reported there.
+    let is_address = issuers::may_be_fetched(issuer) && !issuer.contains(['?', '#']);
+    if is_address || issuer.is_empty() {
+        return Some(KeySource::Discovery);
+    }
+    value.mistake(
+        "asks the issuer at its own address, but `issuer` is none: make it https://… without a query, or write `jwks_url`",
+    );
+    None
 }
 
 fn hash_bytes(algorithms: &[Algorithm]) -> usize {

@@ -87,6 +87,13 @@ fn issuers() {
         "issuers: [{}]",
         "issuers: [{ name: a, issuer: '', audiences: [], algorithms: [], types: [], secret: x }]",
         "issuers: [{ name: 'a:b', issuer: a, audiences: [hotel], algorithms: [RS1], jwks_url: https://a/jwks }]",
+        "issuers: [{ name: a, issuer: a, audiences: [hotel], algorithms: [RS256], jwks_url: http://a.example/jwks }]",
+        "issuers: [{ name: a, issuer: a, audiences: [hotel], algorithms: [RS256], jwks_url: https://u@a.example/jwks, jwks_file: a.json }]",
+        "issuers: [{ name: a, issuer: a, audiences: [hotel], algorithms: [HS256], jwks_file: a.json }]",
+        "issuers: [{ name: a, issuer: a, audiences: [hotel], algorithms: [RS256], discovery: true }]",
+        "issuers: [{ name: a, issuer: 'https://a?b', audiences: [hotel], algorithms: [RS256], discovery: true, secret: x }]",
+        "issuers: [{ name: a, issuer: a, audiences: [hotel], algorithms: [RS256], discovery: false }]",
+        "issuers: [{ name: a, issuer: 'https://a', audiences: [hotel], algorithms: [RS256], discovery: maybe }]",
         "issuers: [{ name: a, issuer: a, audiences: [hotel], algorithms: [HS256, RS256], public_key_file: a.pem }]",
         "issuers: [{ name: a, issuer: a, audiences: [hotel], algorithms: [ES256], secret: 0123456789abcdef0123456789abcdef }]",
         "issuers: [{ name: a, issuer: a, audiences: [hotel], algorithms: [HS512], secret: 0123456789abcdef0123456789abcdef }]",
@@ -100,10 +107,10 @@ fn issuers() {
     ];
     assert_snapshot!(table(&cases), @r#"
     g.yaml:2:11: issuers[0]: `algorithms` is missing: name what its tokens are signed with, such as [RS256]
-    g.yaml:2:11: issuers[0]: `name` is missing: it marks this issuer's users, as in `corp:alice`
     g.yaml:2:11: issuers[0]: `issuer` is missing: write the `iss` of its tokens, byte for byte
+    g.yaml:2:11: issuers[0]: `name` is missing: it marks this issuer's users, as in `corp:alice`
     g.yaml:2:11: issuers[0]: `audiences` is missing: name the `aud` values that are meant for us
-    g.yaml:2:11: issuers[0]: no source of keys: write `public_key_file` or `secret`
+    g.yaml:2:11: issuers[0]: no source of keys: write `jwks_url`, `discovery: true`, `jwks_file`, `public_key_file` or `secret`
     g.yaml:2:30: issuers[0].issuer: an empty text says nothing: write what stands in the token
     g.yaml:2:45: issuers[0].audiences: is empty: no token could be accepted
     g.yaml:2:61: issuers[0].algorithms: is empty: no token could be accepted
@@ -111,10 +118,18 @@ fn issuers() {
     g.yaml:2:84: issuers[0].secret: must be at least 32 bytes: make one with `head -c 32 /dev/urandom | base64`
     g.yaml:2:19: issuers[0].name: `a:b` is not a name: use 1 to 64 letters, digits, `_`, `-` and `.`
     g.yaml:2:70: issuers[0].algorithms[0]: `RS1` is not known here: write HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA
-    g.yaml:2:86: issuers[0].jwks_url: is not supported yet: remove it
+    g.yaml:2:84: issuers[0].jwks_url: `http://a.example/jwks` is not an address that keys may be fetched from: write https://…; plain http is for 127.0.0.1, ::1 and localhost alone
+    g.yaml:2:84: issuers[0].jwks_url: `https://u@a.example/jwks` is not an address that keys may be fetched from: write https://…; plain http is for 127.0.0.1, ::1 and localhost alone
+    g.yaml:2:121: issuers[0].jwks_file: stands beside `jwks_url`: an issuer has one source of keys, remove one
+    g.yaml:2:85: issuers[0].jwks_file: does not fit HMAC algorithms: write `secret`, or name RS, PS, ES or EdDSA algorithms
+    g.yaml:2:85: issuers[0].discovery: asks the issuer at its own address, but `issuer` is none: make it https://… without a query, or write `jwks_url`
+    g.yaml:2:97: issuers[0].discovery: asks the issuer at its own address, but `issuer` is none: make it https://… without a query, or write `jwks_url`
+    g.yaml:2:111: issuers[0].secret: stands beside `discovery`: an issuer has one source of keys, remove one
+    g.yaml:2:11: issuers[0]: no source of keys: write `jwks_url`, `discovery: true`, `jwks_file`, `public_key_file` or `secret`
+    g.yaml:2:95: issuers[0].discovery: `maybe` must be true or false
     g.yaml:2:65: issuers[0].algorithms: must all fit one kind of key: HMAC, RSA, one elliptic curve, or EdDSA
     g.yaml:2:98: issuers[0].public_key_file: does not fit HMAC algorithms: write `secret`, or name RS, PS, ES or EdDSA algorithms
-    g.yaml:2:82: issuers[0].secret: fits HMAC algorithms only: write `public_key_file`, or name HS256, HS384 or HS512
+    g.yaml:2:82: issuers[0].secret: fits HMAC algorithms only: write `public_key_file` or `jwks_url`, or name HS256, HS384 or HS512
     g.yaml:2:82: issuers[0].secret: must be at least 64 bytes: make one with `head -c 64 /dev/urandom | base64`
     g.yaml:2:106: issuers[0].secret: stands beside `public_key_file`: an issuer has one source of keys, remove one
     g.yaml:2:11: issuers[0]: the name `local` stands for our own auth service: choose another

@@ -1,0 +1,132 @@
+//! Fetching a small document from somebody who may be slow, gone, or not himself. Everything has a bound: the time, the
+//! bytes, and where the answer may come from. Redirects are not followed and no proxy is taken from the environment, so
+//! that what the configuration names is what is asked.
+
+use std::time::Duration;
+
+use reqwest::{Client, Response, StatusCode, header, redirect::Policy, tls::Version};
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+/// From the look-up of the name to the last byte.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Asks over https with the system's roots (`SSL_CERT_FILE` and `SSL_CERT_DIR` replace them), or over plain http.
+pub struct Fetcher(Client);
+
+/// A document that was fetched.
+pub struct Fetched {
+    pub body: Vec<u8>,
+    /// How long it may be kept, where the answer says so.
+    pub max_age: Option<Duration>,
+}
+
+/// Why nothing was fetched. The texts are for the log and hold nothing of what was answered.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("cannot speak TLS: {0}")]
+    Setup(String),
+    #[error("no answer within {0:?}")]
+    TooSlow(Duration),
+    #[error("cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("answered with status {0}")]
+    Status(u16),
+    #[error("answered with more than {0} bytes")]
+    TooLarge(usize),
+    #[error("broke off its answer")]
+    BrokenOff,
+}
+
+impl Fetcher {
+    /// The process must have installed a TLS provider.
+    pub fn new() -> Result<Self, FetchError> {
+        Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .referer(false)
+            .connect_timeout(CONNECT_WITHIN)
+            .timeout(ANSWER_WITHIN)
+            .tls_version_min(Version::TLS_1_2)
+            // Minutes lie between two questions; nobody keeps a connection open for that long.
+            .pool_max_idle_per_host(0)
+            .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map(Self)
+            .map_err(|error| FetchError::Setup(innermost(&error)))
+    }
+
+    /// The body of a 200 with at most `limit` bytes.
+    pub async fn fetch(&self, url: &str, limit: usize) -> Result<Fetched, FetchError> {
+        let asked = self.0.get(url).header(header::ACCEPT, "application/json");
+        let response = asked.send().await.map_err(|error| unanswered(&error))?;
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status(response.status().as_u16()));
+        }
+        let max_age = max_age(&response);
+        let body = body(response, limit).await?;
+        Ok(Fetched { body, max_age })
+    }
+}
+
+/// Counted as it comes: a declared length is the other side's word.
+async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, FetchError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
+        if body.len() + chunk.len() > limit {
+            return Err(FetchError::TooLarge(limit));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// RFC 9111 section 5.2.2: what may not be stored is as if it were old already. `Age` is left out, because the times it
+/// would shorten are bounded from below anyway.
+fn max_age(response: &Response) -> Option<Duration> {
+    let fields = response.headers().get_all(header::CACHE_CONTROL).iter();
+    let directives = fields
+        .filter_map(|field| field.to_str().ok())
+        .flat_map(|field| field.split(','));
+    let mut max_age = None;
+    for directive in directives {
+        let directive = directive.trim().to_ascii_lowercase();
+        if matches!(directive.as_str(), "no-store" | "no-cache") {
+            return Some(Duration::ZERO);
+        }
+        if let Some(seconds) = directive.strip_prefix("max-age=") {
+            max_age = seconds.trim_matches('"').parse().ok();
+        }
+    }
+    max_age.map(Duration::from_secs)
+}
+
+fn unanswered(error: &reqwest::Error) -> FetchError {
+    if error.is_timeout() {
+        FetchError::TooSlow(if error.is_connect() {
+            CONNECT_WITHIN
+        } else {
+            ANSWER_WITHIN
+        })
+    } else {
+        FetchError::Unreachable(innermost(error))
+    }
+}
+
+fn broken(error: &reqwest::Error) -> FetchError {
+    if error.is_timeout() {
+        FetchError::TooSlow(ANSWER_WITHIN)
+    } else {
+        FetchError::BrokenOff
+    }
+}
+
+/// The cause of causes: "connection refused" says more than "error sending request", and without the address, which
+/// stands in the log line already.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
