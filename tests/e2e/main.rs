@@ -54,6 +54,10 @@ mod postgres;
 #[cfg(test)]
 mod registration;
 #[cfg(test)]
+mod reload_stage;
+#[cfg(test)]
+mod reload_triggers;
+#[cfg(test)]
 mod reloading;
 #[cfg(test)]
 mod retries;

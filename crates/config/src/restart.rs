@@ -21,6 +21,7 @@ impl Config {
         let mut keys = Vec::new();
         let mut keep = Keep(&mut keys);
         let (server, now) = (&mut self.server, &running.server);
+        // By their addresses and paths: what is in the files of a certificate need not wait for a restart.
         keep.that("server.listeners", &mut server.listeners, &now.listeners);
         keep.that("server.admin", &mut server.admin, &now.admin);
         keep.that("server.threads", &mut server.threads, &now.threads);

@@ -112,6 +112,18 @@ impl Gateway {
         retired.misses += counts.misses;
         drop(retired);
         self.tend(runtime);
+        self.forget_gauges(&replaced);
+    }
+
+    /// Gauges of what the configuration has no more; those of what it still has are set when somebody looks.
+    fn forget_gauges(&self, replaced: &Snapshot) {
+        self.metrics.rate_limit_keys.reset();
+        let snapshot = self.snapshot.load();
+        for upstream in &replaced.upstreams {
+            if snapshot.upstream(&upstream.name).is_none() {
+                upstream.metrics.forget();
+            }
+        }
     }
 
     /// Begins what has to go on beside the requests, and ends what went on for the snapshot before.

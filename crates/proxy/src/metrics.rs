@@ -387,6 +387,16 @@ impl UpstreamMetrics {
         self.show(transition.to);
     }
 
+    /// Of an upstream that the configuration no longer has: what it was is not what it is.
+    pub(crate) fn forget(&self) {
+        self.in_flight.set(0);
+        for state in State::ALL {
+            // Only those that were ever shown are there.
+            let labels = [&*self.name, state.as_str()];
+            self.breaker_state.remove_label_values(&labels).ok();
+        }
+    }
+
     /// The state gauges are one-hot, so that a dashboard can sum and compare them.
     pub(crate) fn show(&self, current: State) {
         for state in State::ALL {

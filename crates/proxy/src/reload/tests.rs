@@ -167,6 +167,26 @@ fn an_upstream_under_another_name_begins_anew() {
 }
 
 #[tokio::test]
+async fn what_tends_a_replaced_snapshot_ends_and_lets_it_go() {
+    let gateway = gateway();
+    let runtime = Handle::current();
+    let named = "hotel: { endpoints: [hotel.invalid:9] }";
+    let snapshot = gateway.compile(&config(named), &verifier());
+    let tended = Arc::downgrade(&hotel(&snapshot));
+    gateway.put_in_force(Arc::new(snapshot), &runtime);
+    tokio::task::yield_now().await;
+    let snapshot = gateway.compile(&config(HOTEL), &verifier());
+    gateway.put_in_force(Arc::new(snapshot), &runtime);
+    let ended = async {
+        while tended.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(30), ended).await;
+    assert!(ended.is_ok(), "somebody still holds the former upstream");
+}
+
+#[tokio::test]
 async fn the_caches_of_replaced_verifiers_are_counted_on() {
     let gateway = gateway();
     let runtime = Handle::current();
