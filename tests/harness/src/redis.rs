@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::{
@@ -24,7 +25,15 @@ const COMING_UP: Duration = Duration::from_secs(10);
 pub struct Redis {
     server: Supervised,
     address: SocketAddr,
+    more: Vec<String>,
     directory: TempDir,
+}
+
+impl Drop for Redis {
+    /// A paused server does not hear that it should end.
+    fn drop(&mut self) {
+        self.resume().ok();
+    }
 }
 
 impl Redis {
@@ -47,36 +56,28 @@ impl Redis {
     }
 
     fn start_once() -> anyhow::Result<Self> {
+        Self::start_on(free_port()?, &[])
+    }
+
+    /// `more` are further arguments of the server.
+    pub(crate) fn start_on(port: u16, more: &[&str]) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("pc-redis-").tempdir()?;
-        let port = free_port()?;
-        let number = port.to_string();
-        let arguments = [
-            "--port",
-            &number,
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ];
-        let server = Supervised::start(&Service {
-            program: Path::new("redis-server"),
-            arguments: arguments.iter().map(OsStr::new).collect(),
-            stop_signal: "TERM",
-            directory: directory.path(),
-            identity: None,
-        })?;
+        let server = launch(port, more, directory.path())?;
         let redis = Self {
             server,
             address: (Ipv4Addr::LOCALHOST, port).into(),
+            more: more.iter().map(ToString::to_string).collect(),
             directory,
         };
-        wait::until("an answer of redis-server", COMING_UP, || {
-            ping(redis.address).ok()
-        })
-        .with_context(|| log_of(redis.directory.path()))?;
+        redis.wait_for_answer()?;
         Ok(redis)
+    }
+
+    fn wait_for_answer(&self) -> anyhow::Result<()> {
+        wait::until("an answer of redis-server", COMING_UP, || {
+            ping(self.address).ok()
+        })
+        .with_context(|| log_of(self.directory.path()))
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -91,10 +92,75 @@ impl Redis {
         self.server.id()
     }
 
+    /// As a crash does: nothing is written, nothing is closed in order.
+    pub fn kill(&self) -> anyhow::Result<()> {
+        self.signal(Signal::KILL)?;
+        wait::until("the end of redis-server", COMING_UP, || {
+            TcpStream::connect(self.address).is_err().then_some(())
+        })
+    }
+
+    /// Starts it again on the same port, after a kill. It has forgotten everything.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.server.stop()?;
+        let more: Vec<&str> = self.more.iter().map(String::as_str).collect();
+        self.directory = tempfile::Builder::new().prefix("pc-redis-").tempdir()?;
+        self.server = launch(self.address.port(), &more, self.directory.path())?;
+        self.wait_for_answer()
+    }
+
+    /// Until [`Redis::resume`] it takes connections and answers nothing.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
+        kill_process(id.context("redis-server has an id")?, signal).context("sending a signal")
+    }
+
+    /// The answer to one command, as the protocol writes it.
+    pub fn ask(&self, command: &[&str]) -> anyhow::Result<String> {
+        ask(self.address, command)
+    }
+
     /// Ends the server now, for tests of what happens without it.
     pub fn stop(&mut self) -> anyhow::Result<()> {
         self.server.stop()
     }
+}
+
+fn launch(port: u16, more: &[&str], directory: &Path) -> anyhow::Result<Supervised> {
+    let port = port.to_string();
+    let mut arguments = vec!["--port", &port, "--bind", "127.0.0.1"];
+    arguments.extend(["--save", "", "--appendonly", "no"]);
+    arguments.extend(more);
+    Supervised::start(&Service {
+        program: Path::new("redis-server"),
+        arguments: arguments.into_iter().map(OsStr::new).collect(),
+        stop_signal: "TERM",
+        directory,
+        identity: None,
+    })
+}
+
+/// Enough for answers that come in one piece.
+fn ask(address: SocketAddr, command: &[&str]) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(COMING_UP))?;
+    let mut bytes = format!("*{}\r\n", command.len());
+    for word in command {
+        bytes.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+    }
+    stream.write_all(bytes.as_bytes())?;
+    let mut answer = vec![0; 64 * 1024];
+    let length = stream.read(&mut answer)?;
+    answer.truncate(length);
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 fn ping(address: SocketAddr) -> anyhow::Result<()> {
