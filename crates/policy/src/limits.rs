@@ -11,7 +11,10 @@ mod buckets;
 mod gcra;
 mod in_flight;
 mod key;
+mod memory;
 mod plan;
+mod share;
+pub mod shared;
 
 use std::{
     collections::HashMap,
@@ -34,8 +37,10 @@ use in_flight::InFlightCounts;
 
 pub use gcra::{Quota, Refused, Standing};
 pub use in_flight::{InFlightPlan, PlaceInFlight};
-pub use key::{Caller, Identity};
+pub use key::{Caller, Identity, SharedKey};
+pub use memory::{Mark, Memory};
 pub use plan::{Draw, LimitPlan};
+pub use share::Share;
 
 /// Keys remembered for one limit. At a million the buckets of a limit take some 60 MB.
 pub const DEFAULT_KEYS: usize = 1_000_000;
@@ -142,9 +147,15 @@ struct Held<'p> {
 
 impl<'p> Held<'p> {
     fn weigh(draw: Draw<'p>, now: u64) -> Self {
+        Self::weigh_from(draw, 0, now)
+    }
+
+    /// A bucket that is not known is full at `unknown`.
+    fn weigh_from(draw: Draw<'p>, unknown: u64, now: u64) -> Self {
         let mut shard = draw.plan.buckets().lock(draw.key);
         let place = shard.find(draw.key, now);
-        let full_at = shard.full_at(place, now.saturating_add(draw.plan.ceiling()));
+        let known = shard.full_at(place, now.saturating_add(draw.plan.ceiling()));
+        let full_at = known.max(unknown);
         let weighed = draw.quota.weigh(full_at, draw.cost, now);
         Self {
             draw,

@@ -76,6 +76,14 @@ impl Quota {
         }
     }
 
+    /// What has been let through elsewhere, whether this bucket had it or not.
+    pub(super) fn charge(&self, full_at: u64, cost: u64, now: u64) -> u64 {
+        let after = full_at
+            .max(now)
+            .saturating_add(self.emission.saturating_mul(cost));
+        after.min(now.saturating_add(self.tolerance))
+    }
+
     /// Less time for one request is more generous; with the same rate, the larger burst is.
     pub(super) fn generosity(&self) -> (std::cmp::Reverse<u64>, u64) {
         (std::cmp::Reverse(self.emission), self.burst)
@@ -83,6 +91,18 @@ impl Quota {
 
     pub(super) fn tolerance(&self) -> u64 {
         self.tolerance
+    }
+
+    pub(super) fn emission(&self) -> u64 {
+        self.emission
+    }
+
+    pub(super) fn limit_name(&self) -> &Arc<str> {
+        &self.limit_name
+    }
+
+    pub(super) fn burst(&self) -> u64 {
+        self.burst
     }
 
     pub(crate) fn policy(&self) -> &HeaderValue {

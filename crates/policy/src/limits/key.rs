@@ -8,12 +8,17 @@ use std::{hash::Hasher, net::IpAddr};
 use http::{HeaderMap, HeaderValue, header::GetAll};
 use portcullis_config::limits::KeyPart;
 use portcullis_tokens::{Principal, RememberedClaims};
+use sha2::{Digest, Sha256};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 /// A hash of 128 bits stands for the caller: at a million keys two of them meet with a chance of about 10⁻²⁷, and as
 /// the hash is keyed with a secret, nobody can look for such a pair. They would share a budget, nothing worse. Nor can
 /// a header or a claim be read back from it.
 pub(super) type Key = [u64; 2];
+
+/// The same caller under the same limit, as every replica names it: SHA-256, cut to 128 bits. Nobody finds a second
+/// caller with the same name, and no subject or address stands in the store that replicas share.
+pub type SharedKey = [u8; 16];
 
 /// Whom a request is counted for.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +81,16 @@ impl Keying {
         [hash.h1, hash.h2]
     }
 
-    fn write(&self, hasher: &mut SipHasher13, part: &KeyPart, caller: &Caller<'_>) {
+    pub(super) fn shared_key_of(&self, caller: &Caller<'_>) -> SharedKey {
+        let mut hasher = SharedHasher(Sha256::new());
+        for part in &self.parts {
+            self.write(&mut hasher, part, caller);
+        }
+        let mut bytes = hasher.0.finalize().into_iter();
+        std::array::from_fn(|_| bytes.next().unwrap_or_default())
+    }
+
+    fn write(&self, hasher: &mut impl Hasher, part: &KeyPart, caller: &Caller<'_>) {
         match (part, caller.principal) {
             (KeyPart::Route, _) => write_text(hasher, b'r', caller.route),
             (KeyPart::Header(name), _) => write_lines(hasher, &caller.headers.get_all(name)),
@@ -93,7 +107,7 @@ impl Keying {
         }
     }
 
-    fn write_address(&self, hasher: &mut SipHasher13, address: IpAddr) {
+    fn write_address(&self, hasher: &mut impl Hasher, address: IpAddr) {
         match address.to_canonical() {
             IpAddr::V4(address) => {
                 hasher.write_u8(b'4');
@@ -107,14 +121,40 @@ impl Keying {
     }
 }
 
-fn write_text(hasher: &mut SipHasher13, kind: u8, text: &str) {
+/// Writes numbers in one order of bytes: replicas may be machines of different kinds.
+struct SharedHasher(Sha256);
+
+impl Hasher for SharedHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write(&number.to_le_bytes());
+    }
+
+    fn write_u128(&mut self, number: u128) {
+        self.write(&number.to_le_bytes());
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write(&(number as u64).to_le_bytes());
+    }
+
+    /// Nobody asks: the hash is taken whole.
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+fn write_text(hasher: &mut impl Hasher, kind: u8, text: &str) {
     hasher.write_u8(kind);
     hasher.write_usize(text.len());
     hasher.write(text.as_bytes());
 }
 
 /// Of one issuer: what another calls by the same name is not the same, and must not be spent by its users.
-fn write_claim(hasher: &mut SipHasher13, issuer: &str, value: Option<&str>) {
+fn write_claim(hasher: &mut impl Hasher, issuer: &str, value: Option<&str>) {
     write_text(hasher, b'i', issuer);
     match value {
         Some(value) => write_text(hasher, b'c', value),
@@ -124,7 +164,7 @@ fn write_claim(hasher: &mut SipHasher13, issuer: &str, value: Option<&str>) {
 
 /// Several lines of one name are the one value that RFC 9110 section 5.3 makes of them, however a proxy sends it. Its
 /// length is bounded by `server.limits.header_bytes`.
-fn write_lines(hasher: &mut SipHasher13, lines: &GetAll<'_, HeaderValue>) {
+fn write_lines(hasher: &mut impl Hasher, lines: &GetAll<'_, HeaderValue>) {
     const BETWEEN: &[u8] = b", ";
     let lengths = lines.iter().map(|line| line.len() + BETWEEN.len());
     let Some(length) = lengths.sum::<usize>().checked_sub(BETWEEN.len()) else {

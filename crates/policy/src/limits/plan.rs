@@ -7,7 +7,7 @@ use portcullis_config::limits::{RateLimit, Tier};
 use super::{
     buckets::Buckets,
     gcra::Quota,
-    key::{Caller, Key, Keying},
+    key::{Caller, Key, Keying, SharedKey},
 };
 
 /// A limit of the current snapshot over buckets that outlive it.
@@ -35,6 +35,12 @@ pub struct Draw<'p> {
     pub(super) quota: &'p Arc<Quota>,
     pub(super) key: Key,
     pub(super) cost: u64,
+}
+
+impl Draw<'_> {
+    pub fn is_of(&self, limit: &str) -> bool {
+        *self.plan.name == *limit
+    }
 }
 
 impl LimitPlan {
@@ -94,6 +100,10 @@ impl LimitPlan {
             }
         }
         Some(best.unwrap_or(&self.quota))
+    }
+
+    pub(super) fn shared_key(&self, caller: &Caller<'_>) -> SharedKey {
+        self.keying.shared_key_of(caller)
     }
 
     pub(super) fn buckets(&self) -> &Buckets {

@@ -22,14 +22,14 @@ mod threads;
 
 const SEED: (u64, u64) = (1, 2);
 
-fn rate(count: u64, seconds: u64) -> Rate {
+pub(super) fn rate(count: u64, seconds: u64) -> Rate {
     Rate {
         count: NonZeroU64::new(count).expect("not zero"),
         period: Duration::from_secs(seconds),
     }
 }
 
-fn per_user(rate: Rate, burst: u64) -> RateLimit {
+pub(super) fn per_user(rate: Rate, burst: u64) -> RateLimit {
     RateLimit {
         name: "per_user".to_owned(),
         key: vec![KeyPart::User],
@@ -40,7 +40,7 @@ fn per_user(rate: Rate, burst: u64) -> RateLimit {
     }
 }
 
-fn per_ip(rate: Rate, burst: u64) -> RateLimit {
+pub(super) fn per_ip(rate: Rate, burst: u64) -> RateLimit {
     RateLimit {
         name: "per_ip".to_owned(),
         key: vec![KeyPart::Ip],
@@ -48,14 +48,14 @@ fn per_ip(rate: Rate, burst: u64) -> RateLimit {
     }
 }
 
-fn at(millis: u64) -> Moment {
+pub(super) fn at(millis: u64) -> Moment {
     Moment {
         since_start: Duration::from_millis(millis),
         wall: Timestamp::from_millis(millis),
     }
 }
 
-fn user(subject: &str) -> Caller<'_> {
+pub(super) fn user(subject: &str) -> Caller<'_> {
     static HEADERS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
     static CLAIMS: LazyLock<RememberedClaims> = LazyLock::new(RememberedClaims::default);
     Caller {
@@ -72,11 +72,11 @@ fn user(subject: &str) -> Caller<'_> {
     }
 }
 
-fn limiter() -> Limiter {
+pub(super) fn limiter() -> Limiter {
     Limiter::new(SEED, 1000)
 }
 
-fn draw<'p>(plan: &'p LimitPlan, caller: &Caller<'_>, cost: u32) -> Draw<'p> {
+pub(super) fn draw<'p>(plan: &'p LimitPlan, caller: &Caller<'_>, cost: u32) -> Draw<'p> {
     plan.draw(caller, NonZeroU32::new(cost).expect("not zero"))
         .expect("a limited caller")
 }
