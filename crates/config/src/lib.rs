@@ -25,6 +25,7 @@ pub mod routes;
 pub mod schema;
 pub mod server;
 pub mod shadow;
+pub mod sharing;
 pub mod storage;
 pub mod units;
 pub mod upstreams;
@@ -46,6 +47,7 @@ pub struct Config {
     pub rate_limits: Vec<Arc<limits::RateLimit>>,
     /// Written under `rate_limits` as well, each with a name that no rate has.
     pub in_flight_limits: Vec<Arc<limits::InFlightLimit>>,
+    pub sharing: sharing::Sharing,
     pub routes: Vec<routes::Route>,
     /// Whether audit events are kept: wherever `auth` is, and where `audit:` is written. With neither no database is
     /// opened.

@@ -1,4 +1,4 @@
-//! `storage:` the database, and the root key that what is kept there is wrapped with.
+//! `storage:` the database, the Redis that replicas share, and the root key that what is kept is wrapped with.
 
 use std::path::PathBuf;
 
@@ -7,6 +7,8 @@ use zeroize::Zeroizing;
 
 pub struct Storage {
     pub database: Database,
+    /// What limits are shared through.
+    pub redis: Option<Redis>,
     /// Absent only with SQLite, where a key file beside the database takes its place.
     pub key: Option<RootKeyBytes>,
 }
@@ -30,4 +32,18 @@ pub enum Database {
     Sqlite(PathBuf),
     /// A `postgres://` URL; it may hold a password, hence the type that does not print.
     Postgres(SecretString),
+}
+
+/// Each URL is `redis://` or `rediss://` (or `unix://`, of a single server) with host, port and database written out;
+/// it may hold a password.
+#[derive(Clone)]
+pub enum Redis {
+    Single(SecretString),
+    /// The login and the database in the Sentinels' URLs are those of the servers they watch.
+    Sentinel {
+        sentinels: Vec<SecretString>,
+        master: String,
+    },
+    /// Nodes that can be asked for the others.
+    Cluster(Vec<SecretString>),
 }

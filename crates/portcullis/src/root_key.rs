@@ -103,6 +103,7 @@ mod tests {
 
     fn sqlite_in(folder: &Path) -> Storage {
         Storage {
+            redis: None,
             database: Database::Sqlite(folder.join("portcullis.db")),
             key: None,
         }
@@ -159,6 +160,7 @@ mod tests {
     #[test]
     fn a_configured_key_needs_no_file() {
         let storage = Storage {
+            redis: None,
             database: Database::Postgres("postgres://localhost".into()),
             key: Some(RootKeyBytes::new([7; 32])),
         };

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{in_flight, limit_keys};
+use super::{in_flight, limit_keys, sharing::SHARING};
 use crate::{
     limits::{InFlightLimit, RateLimit, Tier},
     names,
@@ -15,9 +15,6 @@ use crate::{
     routes::Spend,
     units::{self, Rate},
 };
-
-/// The one name under `rate_limits` that is no limit but says how all of them are shared between replicas.
-const SHARING: &str = "sharing";
 
 /// What `rate_limits` declares.
 #[derive(Default)]
@@ -38,7 +35,6 @@ pub(super) fn limits(file: &Section<'_>, roles: &[String]) -> Limits {
     let entries = file.find("rate_limits").map(|value| value.named_entries());
     for (name, value) in entries.unwrap_or_default() {
         if name == SHARING {
-            value.section(sharing);
             continue;
         }
         value.section(|section| match section.find("in_flight") {
@@ -52,24 +48,6 @@ pub(super) fn limits(file: &Section<'_>, roles: &[String]) -> Limits {
         });
     }
     limits
-}
-
-/// With `mode: local` nothing is shared: the other keys speak of a store that is not there, and pass with their defaults
-/// alone, so that none is taken and then does nothing.
-fn sharing(section: &Section<'_>) {
-    if let Some(mode) = section.find("mode") {
-        mode.parse(|text| match text {
-            "local" => Ok(()),
-            "exact" | "leased" => Err("is not supported yet: write local".to_owned()),
-            _ => Err(format!(
-                "is not a mode, and {} is reserved for how limits are shared: write local",
-                names::quote(SHARING)
-            )),
-        });
-    }
-    section.later_unless("timeout", &["5ms"]);
-    section.later_unless("on_store_failure", &["local_share"]);
-    section.later_unless("replicas", &["1"]);
 }
 
 fn rate_limit(name: &str, section: &Section<'_>, roles: &[String]) -> RateLimit {

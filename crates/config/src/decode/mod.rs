@@ -12,13 +12,18 @@ mod in_flight;
 mod issuers;
 mod limit_keys;
 mod limits;
+mod redis;
 mod retries;
 mod routes;
 mod server;
 mod shadow;
+mod sharing;
 mod storage;
 mod tls;
 mod upstreams;
+
+#[cfg(test)]
+pub(crate) use redis::shown as shown_redis;
 
 use crate::{
     Config,
@@ -39,6 +44,7 @@ pub(crate) fn config(root: &Value<'_>) -> Option<Config> {
         let roles = roles(auth.as_ref(), &issuers);
         let upstreams = upstreams::upstreams(file);
         let limits = limits::limits(file, &roles);
+        let sharing = sharing::sharing(file, storage.redis.is_some());
         let declared = routes::Declared {
             auth: auth.as_ref(),
             issuers: &issuers,
@@ -57,6 +63,7 @@ pub(crate) fn config(root: &Value<'_>) -> Option<Config> {
             upstreams,
             rate_limits: limits.rates,
             in_flight_limits: limits.in_flight,
+            sharing,
             routes,
             audit,
         }

@@ -6,6 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+use super::redis::redis;
 use crate::{
     reader::{Section, Value},
     storage::{Database, RootKeyBytes, Storage},
@@ -16,7 +17,7 @@ const KEY_REMEDY: &str =
     "must be 32 bytes in base64: make one with `head -c 32 /dev/urandom | base64`";
 
 pub(super) fn storage(section: &Section<'_>) -> Storage {
-    section.later("redis");
+    let redis = section.find("redis").and_then(|value| redis(&value));
     let database = section.or(
         "database",
         Database::Sqlite(PathBuf::from(DEFAULT_DATABASE)),
@@ -31,6 +32,7 @@ pub(super) fn storage(section: &Section<'_>) -> Storage {
     }
     Storage {
         database,
+        redis,
         key: written.and_then(|value| root_key(&value)),
     }
 }

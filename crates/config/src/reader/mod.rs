@@ -105,6 +105,15 @@ impl<'a> Value<'a> {
             .collect()
     }
 
+    /// One of [`Self::entries`], which reports what is wrong with the mapping as a whole.
+    pub(crate) fn entry(&self, name: &str) -> Option<Value<'a>> {
+        let Kind::Mapping(fields) = &self.node.kind else {
+            return None;
+        };
+        let (key, node) = fields.iter().find(|(key, _)| key.text == name)?;
+        Some(self.child(key, node))
+    }
+
     /// As [`Self::entries`], each name checked for what metrics, headers and audit rows can carry.
     pub(crate) fn named_entries(&self) -> Vec<(&'a str, Value<'a>)> {
         let entries = self.entries();

@@ -130,6 +130,14 @@ impl<'a> Section<'a> {
         asked.insert(join(&self.path, key), is_supported);
     }
 
+    /// A key that says nothing where `condition` does not hold, unless it says one of `words`, which is the case anyway.
+    pub(crate) fn idle_unless(&self, key: &'static str, words: &[&str], condition: &str) {
+        let Some(value) = self.find(key) else { return };
+        if !value.is_inert(words) {
+            value.mistake(format!("means nothing unless {condition}"));
+        }
+    }
+
     pub(super) fn report_unknown(&self) {
         let known = self.known.borrow();
         let mut reported = HashSet::new();

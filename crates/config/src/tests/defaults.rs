@@ -7,9 +7,11 @@ use http::HeaderName;
 use super::valid;
 use crate::{
     auth::{Registration, Signing},
+    decode::shown_redis,
     issuers::TokenType,
     routes::{AuditLevel, Rewrite},
     server::{AccessLog, LogTarget, RateLimitHeaders, SecurityHeaders, Threads},
+    sharing::{OnStoreFailure, Sharing},
     storage::Database,
     units::ByteSize,
     upstreams::{Balance, HashKey},
@@ -299,5 +301,46 @@ routes:
     headers: { request: { set: {}, remove: [] }, response: {} }
     shadow: []
 "#,
+    );
+}
+
+#[test]
+fn limits_are_shared_with_nobody() {
+    let config = valid("");
+    assert!(config.storage.redis.is_none());
+    assert_eq!(config.sharing, Sharing::default());
+    let sharing =
+        valid("rate_limits: { sharing: { mode: exact } }\nstorage: { redis: 'redis://localhost' }")
+            .sharing;
+    assert_eq!(sharing.timeout, Duration::from_millis(5));
+    assert_eq!(sharing.on_store_failure, OnStoreFailure::LocalShare);
+    assert_eq!(sharing.replicas.get(), 1);
+}
+
+#[test]
+fn addresses_of_redis_are_completed() {
+    let redis = |written: &str| {
+        let storage = valid(&format!("storage: {{ redis: {written} }}")).storage;
+        shown_redis(&storage.redis.expect("an address"))
+    };
+    assert_eq!(
+        redis("'redis://localhost'"),
+        "single redis://localhost:6379/0"
+    );
+    assert_eq!(
+        redis("'rediss://me:p%40ss@[::1]:7000/3'"),
+        "single rediss://me:p%40ss@[::1]:7000/3"
+    );
+    assert_eq!(
+        redis("['unix:///run/redis.sock']"),
+        "single unix:///run/redis.sock"
+    );
+    assert_eq!(
+        redis("['redis+sentinel://:secret@a/main', 'redis+sentinel://:secret@b:7000/main']"),
+        "main of redis://:secret@a:26379/0 redis://:secret@b:7000/0"
+    );
+    assert_eq!(
+        redis("['redis+cluster://a', 'rediss+cluster://b:7001/']"),
+        "cluster redis://a:6379/0 rediss://b:7001/0"
     );
 }

@@ -3,6 +3,7 @@
 mod endpoints;
 mod identity;
 mod routing;
+mod sharing;
 mod traffic;
 
 use insta::assert_snapshot;
@@ -175,7 +176,6 @@ fn storage() {
         "storage: { database: 'postgres://', key: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= }",
         "storage: { key: c2hvcnQ= }",
         "storage: { key: '${file:/run/secrets/key}' }",
-        "storage: { redis: redis://localhost }",
     ];
     assert_snapshot!(table(&cases), @r#"
     g.yaml:2:22: storage.database: `mysql://localhost/a` is not a database: write sqlite://path/to/file.db or postgres://user:password@host/name
@@ -184,7 +184,6 @@ fn storage() {
     g.yaml:2:22: storage.database: `postgres://` is not a PostgreSQL URL: write postgres://user:password@host:5432/name
     g.yaml:2:17: storage.key: must be 32 bytes in base64: make one with `head -c 32 /dev/urandom | base64`
     g.yaml:2:17: storage.key: `${file:/run/secrets/key}` does not resolve: it is not set
-    g.yaml:2:19: storage.redis: is not supported yet: remove it
     "#);
 }
 

@@ -61,8 +61,6 @@ fn rate_limits() {
         "rate_limits: { a: { key: user, limit: 60/1m, tiers: { gest: 600/1m, guest: most } } }",
         "rate_limits: { a: { key: user, in_flight: 0, limit: 60/1m, burst: 5, tiers: {} } }",
         "rate_limits: { sharing: { key: ip, limit: 60/1m } }",
-        "rate_limits: { sharing: { mode: exact, replicas: 3 } }",
-        "rate_limits: { sharing: { mode: local, timeout: 9ms, on_store_failure: deny } }",
     ];
     assert_snapshot!(table(&cases), @r#"
     g.yaml:2:19: rate_limits.a: `limit` is missing: write so many in so long, such as 60/1m
@@ -90,10 +88,6 @@ fn rate_limits() {
     g.yaml:2:77: rate_limits.a.tiers: goes with a rate: write a limit of its own for it, or leave `in_flight` out
     g.yaml:2:27: rate_limits.sharing.key: this key is not known: remove it, or use mode, timeout, on_store_failure or replicas
     g.yaml:2:36: rate_limits.sharing.limit: this key is not known: remove it, or use mode, timeout, on_store_failure or replicas
-    g.yaml:2:33: rate_limits.sharing.mode: `exact` is not supported yet: write local
-    g.yaml:2:50: rate_limits.sharing.replicas: is not supported yet: remove it, or write 1
-    g.yaml:2:49: rate_limits.sharing.timeout: is not supported yet: remove it, or write 5ms
-    g.yaml:2:72: rate_limits.sharing.on_store_failure: is not supported yet: remove it, or write local_share
     "#);
 }
 
