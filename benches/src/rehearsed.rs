@@ -65,6 +65,7 @@ pub fn rehearsal(config: &Config, key: &SigningKey) -> Rehearsal {
     Rehearsal::new(Parts {
         config,
         limiter: Arc::new(Limiter::new((1, 2), DEFAULT_KEYS)),
+        shared_limits: None,
         verifier: Arc::new(verifier(key)),
         desk: Arc::new(Desk::new(DeskLimits::default())),
         registry: &Registry::new(),

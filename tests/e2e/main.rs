@@ -66,6 +66,8 @@ mod secrets;
 #[cfg(test)]
 mod shadow;
 #[cfg(test)]
+mod shared_limits;
+#[cfg(test)]
 mod shutdown;
 #[cfg(test)]
 mod sick_upstreams;

@@ -28,6 +28,7 @@ mod revocation_feed;
 mod root_key;
 mod run;
 mod serve;
+mod shared_limits;
 mod status;
 mod stop;
 mod traces;

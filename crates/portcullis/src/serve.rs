@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc};
 use anyhow::Context;
 use portcullis_config::Config;
 use portcullis_policy::limits::{DEFAULT_KEYS, Limiter};
-use portcullis_proxy::{Parts, Server};
+use portcullis_proxy::{Clock, Parts, Server};
 use prometheus::Registry;
 use tokio::sync::oneshot;
 
@@ -18,6 +18,7 @@ use crate::{
     process_metrics::ProcessMetrics,
     reload::{Reload, ReloadMetrics},
     run::{Opened, Source},
+    shared_limits::SharedLimits,
     status,
     stop::{self, Signals},
     traces::Traces,
@@ -64,6 +65,7 @@ struct Wired {
     identity: Arc<Identity>,
     proxy: Server,
     traces: Traces,
+    shared_limits: SharedLimits,
     /// Held until the end: with it goes the folder of the socket.
     _auth: Option<AuthDoor>,
 }
@@ -78,15 +80,18 @@ impl Wired {
         let verifier = identity.verifier(config)?;
         let auth = identity.start_auth_service(&verifier, &books.desk, &registry)?;
         let (traces, spans) = Traces::start(config, &registry)?;
+        let clock: Clock = Arc::new(clock::moments());
+        let shared_limits = runtime.block_on(SharedLimits::open(config, &clock, &registry))?;
         let [one, two, three, four] = random()?;
         let proxy = Server::bind(Parts {
             config,
             limiter: Arc::new(Limiter::new((one, two), DEFAULT_KEYS)),
+            shared_limits: shared_limits.for_proxy(),
             verifier,
             desk: Arc::clone(&books.desk),
             registry: &registry,
             auth_socket: auth.as_ref().map(AuthDoor::path),
-            clock: Arc::new(clock::moments()),
+            clock,
             spans,
             seed: [three, four],
         })?;
@@ -97,6 +102,7 @@ impl Wired {
             identity: Arc::new(identity),
             proxy,
             traces,
+            shared_limits,
             _auth: auth,
         })
     }
@@ -107,11 +113,13 @@ impl Wired {
         let (proxy, feed_age) = (self.proxy.status(), self.identity.feed_age());
         let (in_force, shown) = (Arc::clone(&opened.in_force), proxy.clone());
         let key_ages = self.identity.key_ages(&self.registry)?;
+        let shared_limits = self.shared_limits.clone();
         Ok(Admin {
             registry: self.registry.clone(),
             readiness: Arc::clone(&opened.readiness),
             refresh: Box::new(move || {
                 process.refresh();
+                shared_limits.refresh();
                 proxy.refresh_gauges();
                 feed_age.iter().for_each(|age| age.refresh());
                 key_ages.refresh();

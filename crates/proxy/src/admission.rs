@@ -3,7 +3,7 @@
 //! Free checks come first, then those that spend, last the one that holds. A flood must not be able to buy signature
 //! checks, and a permit must not be taken by a request that is then refused.
 
-use std::{borrow::Cow, net::IpAddr, slice, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use http::{HeaderName, Method, Uri};
 use pingora::http::RequestHeader;
@@ -18,7 +18,7 @@ use portcullis_policy::{
     clock::Moment,
     cors, forwarding,
     hygiene::{BodyLength, CanonicalTarget, RequestView},
-    limits::{self, Draw, Standing},
+    limits::{self, Standing},
     rejection::{Malformation, Rejection},
 };
 use portcullis_tokens::Principal;
@@ -31,7 +31,8 @@ use crate::{
     exchange::{InFlight, Progress},
     gateway::Gateway,
     in_flight::{self, Places},
-    snapshot::{Route, Snapshot, Spend, Stage},
+    snapshot::{Route, Snapshot},
+    spending::{Purse, nearest},
 };
 
 /// A request as it arrived, before anything in it is believed.
@@ -127,16 +128,22 @@ pub(crate) async fn admit(
     let at_address = check_address(&route.addresses, arrival.client.ip);
     progress.past(Check::Address, at_address)?;
     check_declared_body(clean.body, progress)?;
-    let nobody = Caller::Anonymous;
-    let places = enter(&route.client_limits, route, arrival, &nobody, progress)?;
-    let spent = spend(&route.client_limits, route, arrival, &nobody, progress).await?;
+    let purse = Purse::new(gateway, arrival.now);
+    let client = counted(route, arrival, None);
+    let places = in_flight::enter(&route.client_limits.caps, &client, progress)?;
+    let spent = purse.spend(&route.client_limits, &client, progress).await?;
     answer_preflight(route, arrival.request, spent.as_ref())?;
     let caller = authenticate(gateway, snapshot, route, arrival.request, arrival.now.wall).await;
-    let caller = progress.past(Check::Token, caller)?.unwrap_or(nobody);
+    let caller = progress
+        .past(Check::Token, caller)?
+        .unwrap_or(Caller::Anonymous);
     progress.identified(caller.verified());
     progress.past(Check::Access, check_access(route, &caller))?;
-    let more_places = enter(&route.principal_limits, route, arrival, &caller, progress)?;
-    let more = spend(&route.principal_limits, route, arrival, &caller, progress).await?;
+    let principal = counted(route, arrival, caller.verified());
+    let more_places = in_flight::enter(&route.principal_limits.caps, &principal, progress)?;
+    let more = purse
+        .spend(&route.principal_limits, &principal, progress)
+        .await?;
     let at_upstream = progress.past(Check::MaxInFlight, occupy(&route.upstream))?;
     let target = forwarded_target(arrival.request, &clean.target, route)?;
     let permit = enter_breaker(gateway, &route.upstream, arrival.now);
@@ -194,72 +201,18 @@ fn check_declared_body(body: BodyLength, progress: &mut Progress) -> Result<(), 
     }
 }
 
-/// Places are taken before anything is spent: they are given back if a later check refuses, and what is spent is not.
-fn enter(
-    stage: &Stage,
-    route: &Route,
-    arrival: &Arrival<'_>,
-    caller: &Caller,
-    progress: &mut Progress,
-) -> Result<Places, Rejection> {
-    in_flight::enter(&stage.caps, &counted(route, arrival, caller), progress)
-}
-
-/// Spends on all binding limits of one stage or on none of them, and then on each shadowed one by itself.
-async fn spend(
-    stage: &Stage,
-    route: &Route,
-    arrival: &Arrival<'_>,
-    caller: &Caller,
-    progress: &mut Progress,
-) -> Result<Option<Standing>, Rejection> {
-    let standing = take(&stage.binding, route, arrival, caller).await?;
-    for shadowed in &stage.shadowed {
-        if let Err(refused) = take(slice::from_ref(shadowed), route, arrival, caller).await {
-            progress.let_off(&refused);
-        }
-    }
-    Ok(standing)
-}
-
-async fn take(
-    spends: &[Spend],
-    route: &Route,
-    arrival: &Arrival<'_>,
-    caller: &Caller,
-) -> Result<Option<Standing>, Rejection> {
-    let counted = counted(route, arrival, caller);
-    let draws: SmallVec<[Draw<'_>; 4]> = spends
-        .iter()
-        .filter_map(|spend| spend.plan.draw(&counted, spend.cost))
-        .collect();
-    let taken = limits::take(&draws, arrival.now);
-    for spend in spends {
-        spend.count(taken.as_ref().err());
-    }
-    taken.map_err(|refused| Rejection::RateLimited(Box::new(refused)))
-}
-
 /// Whom limits count the request for.
 fn counted<'a>(
     route: &'a Route,
     arrival: &'a Arrival<'_>,
-    caller: &'a Caller,
+    principal: Option<&'a Arc<Principal>>,
 ) -> limits::Caller<'a> {
     limits::Caller {
         address: arrival.client.ip,
         headers: &arrival.request.headers,
         route: &route.name,
-        principal: caller.verified().map(|principal| (&**principal).into()),
+        principal: principal.map(|principal| (&**principal).into()),
     }
-}
-
-/// Of two stages the one with less left is told to the client.
-fn nearest(one: Option<Standing>, other: Option<Standing>) -> Option<Standing> {
-    [one, other]
-        .into_iter()
-        .flatten()
-        .min_by_key(|standing| standing.remaining)
 }
 
 fn check_access(route: &Route, caller: &Caller) -> Result<(), Rejection> {

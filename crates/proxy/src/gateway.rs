@@ -15,7 +15,7 @@ use portcullis_config::Config;
 use portcullis_policy::{
     breaker::{State, Transition},
     clock::Moment,
-    limits::Limiter,
+    limits::{Limiter, shared::SharedLimits},
     traces::RequestSpan,
 };
 use portcullis_tokens::{CacheCounts, IssuerName, Principal, Refused, Verifier};
@@ -42,6 +42,8 @@ pub type SpanSink = Box<dyn Fn(RequestSpan) + Send + Sync>;
 pub(crate) struct Gateway {
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) limiter: Arc<Limiter>,
+    /// Absent where each replica counts for itself.
+    pub(crate) shared_limits: Option<Arc<dyn SharedLimits>>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: AccessLog,
@@ -75,6 +77,7 @@ impl Gateway {
             snapshot: ArcSwap::from_pointee(Snapshot::compile(parts.config, &around)),
             ids: RequestIds::new(parts.seed),
             limiter: parts.limiter,
+            shared_limits: parts.shared_limits,
             desk: parts.desk,
             in_flight: Arc::default(),
             clock: parts.clock,

@@ -31,6 +31,7 @@ mod retry;
 mod roster;
 mod serve;
 mod snapshot;
+mod spending;
 mod status;
 mod target;
 mod tls;

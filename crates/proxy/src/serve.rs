@@ -16,7 +16,7 @@ use portcullis_config::{
     Config,
     server::{Listener, Threads},
 };
-use portcullis_policy::limits::Limiter;
+use portcullis_policy::limits::{Limiter, shared::SharedLimits};
 use portcullis_tokens::Verifier;
 use prometheus::Registry;
 use tokio::{
@@ -75,6 +75,8 @@ pub type CloseWithin = Duration;
 pub struct Parts<'a> {
     pub config: &'a Config,
     pub limiter: Arc<Limiter>,
+    /// Absent where each replica counts for itself.
+    pub shared_limits: Option<Arc<dyn SharedLimits>>,
     pub verifier: Arc<Verifier>,
     pub desk: Arc<Desk>,
     pub registry: &'a Registry,

@@ -17,7 +17,7 @@ use portcullis_policy::{
     client_address::TrustedProxies,
     cors::Cors,
     hygiene::Hygiene,
-    limits::{LimitPlan, Limiter, Refused},
+    limits::{LimitPlan, Limiter, shared::NotTaken},
     routing::{RouteId, RouteTable},
     security_headers,
 };
@@ -90,6 +90,8 @@ pub(crate) struct Spend {
     pub(crate) cost: NonZeroU32,
     pub(crate) allowed: IntCounter,
     pub(crate) refused: IntCounter,
+    /// The store that replicas share was away, and nobody decided in its place.
+    pub(crate) undecided: IntCounter,
 }
 
 /// What a configuration is compiled with: the state that outlives it, and the places it refers to.
@@ -180,6 +182,7 @@ impl Spend {
             plan: around.limiter.plan(&spend.limit),
             cost: spend.cost,
             allowed: decided("allowed"),
+            undecided: decided("store_unavailable"),
             refused: decided(if is_shadowed {
                 "would_refuse"
             } else {
@@ -188,14 +191,17 @@ impl Spend {
         }
     }
 
-    /// `refused` is what the stage was refused with, by this limit or by another.
-    pub(crate) fn count(&self, refused: Option<&Refused>) {
-        match refused {
+    /// `not_taken` is why the stage was refused, by this limit or by another.
+    pub(crate) fn count(&self, not_taken: Option<&NotTaken>) {
+        match not_taken {
             None => self.allowed.inc(),
-            Some(refused) if refused.standing.limit_name() == self.plan.name() => {
+            Some(NotTaken::StoreAway) => self.undecided.inc(),
+            Some(NotTaken::Refused(refused))
+                if refused.standing.limit_name() == self.plan.name() =>
+            {
                 self.refused.inc()
             }
-            Some(_) => {}
+            Some(NotTaken::Refused(_)) => {}
         }
     }
 }

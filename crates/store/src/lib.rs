@@ -1,4 +1,5 @@
-//! What must last: users and their roles, sessions, signing keys, the revocation log, the audit log. The only room that names sqlx.
+//! What must last or be shared: users and their roles, sessions, signing keys, the revocation log, the audit log, and limits
+//! that replicas have in common. The only room that names sqlx and redis.
 //!
 //! Two databases, one set of SQL texts. [`engine`] is the narrow door to both: static text and positional values go in, rows come out.
 //! Everything beside it is written once, and one conformance suite holds both databases to it.
@@ -13,6 +14,7 @@ mod store;
 mod audit;
 mod backup;
 mod keys;
+mod limits;
 mod revocations;
 mod sessions;
 mod users;
@@ -24,6 +26,7 @@ pub use audit::{AuditCursor, AuditFilter, AuditParty, AuditRow};
 pub use backup::BackupError;
 pub use error::StoreError;
 pub use keys::{KeyState, StoredKey};
+pub use limits::RedisLimits;
 pub use sessions::NewSession;
 pub use store::{Observer, OpenMode, Store};
 pub use users::{NewUser, PasswordRecord, User};

@@ -42,6 +42,7 @@ fn gateway() -> Gateway {
     Gateway::assemble(Parts {
         config: &config(HOTEL),
         limiter: Arc::new(Limiter::new((1, 2), 16)),
+        shared_limits: None,
         verifier: verifier(),
         desk: Arc::new(Desk::new(DeskLimits::default())),
         registry: &Registry::new(),

@@ -47,6 +47,7 @@ routes: [{{ name: open, match: {{ path: /** }}, upstream: nobody, auth: public }
     let server = Server::bind(Parts {
         config: &config,
         limiter: Arc::new(Limiter::new((1, 2), 16)),
+        shared_limits: None,
         verifier: Arc::new(Verifier::new(no_issuers).unwrap()),
         desk: Arc::new(Desk::new(DeskLimits::default())),
         registry: &Registry::new(),

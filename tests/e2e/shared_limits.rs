@@ -1,0 +1,288 @@
+//! Limits that three gateways have in common through a Redis: what they let through together, with the store there,
+//! with the store gone, and after it came back.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
+
+use portcullis_harness::{
+    gateway::{Gateway, Places},
+    redis::Redis,
+    upstream::Upstream,
+    wait::{self, PATIENCE, timed},
+};
+
+use crate::stage::{server, start};
+
+/// In a day: nothing flows back during a test.
+const LIMIT: u32 = 60;
+
+const AWAY: &str = "the store of the shared limits is away";
+const BACK: &str = "limits are shared through the store";
+
+/// Three gateways before one upstream: `/open/**` takes from `tight`, which counts the address.
+struct Replicas {
+    gateways: Vec<Gateway>,
+    redis: Redis,
+    upstream: Upstream,
+}
+
+impl Replicas {
+    fn start(sharing: &str) -> Self {
+        let (redis, upstream) = (Redis::start().unwrap(), Upstream::start().unwrap());
+        let mut replicas = Self {
+            gateways: Vec::new(),
+            redis,
+            upstream,
+        };
+        for _ in 0..3 {
+            replicas.add(sharing);
+        }
+        replicas
+    }
+
+    fn add(&mut self, sharing: &str) {
+        let gateway = start(|places| self.configuration(places, sharing));
+        self.gateways.push(gateway);
+    }
+
+    fn configuration(&self, places: &Places, sharing: &str) -> String {
+        let (server, upstream) = (server(places, ""), self.upstream.address());
+        format!(
+            "{server}
+storage: {{ redis: '{}' }}
+upstreams: {{ hotel: {{ endpoints: [{upstream}] }} }}
+rate_limits:
+  tight: {{ key: ip, limit: {LIMIT}/1d }}
+  wide: {{ key: route, limit: 100000/1d }}
+  sharing: {{ {sharing} }}
+routes:
+  - {{ name: open, match: {{ path: /open/** }}, upstream: hotel, auth: public, rate_limits: [wide, tight] }}
+",
+            self.redis.url()
+        )
+    }
+
+    /// Requests to all gateways at once, so many to each, from one address; how many of them were let through.
+    fn flood(&self, requests_each: u32) -> Statuses {
+        thread::scope(|scope| {
+            let floods: Vec<_> = self
+                .gateways
+                .iter()
+                .flat_map(|gateway| [gateway, gateway])
+                .map(|gateway| scope.spawn(|| flood(gateway, requests_each / 2)))
+                .collect();
+            let all = floods.into_iter().map(|flood| flood.join().unwrap());
+            all.reduce(Statuses::and).unwrap_or_default()
+        })
+    }
+}
+
+impl Replicas {
+    /// Until every gateway has said this so often.
+    fn wait_for(&self, line: &str, times: usize) {
+        for gateway in &self.gateways {
+            wait_for(gateway, line, times);
+        }
+    }
+}
+
+fn said(gateway: &Gateway, line: &str) -> usize {
+    gateway.stderr().matches(line).count()
+}
+
+fn wait_for(gateway: &Gateway, line: &str, times: usize) {
+    let said = wait::until(line, PATIENCE, || {
+        (said(gateway, line) >= times).then_some(())
+    });
+    said.unwrap_or_else(|error| panic!("{error}: {}", gateway.stderr()));
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Statuses {
+    admitted: u32,
+    limited: u32,
+    unavailable: u32,
+}
+
+impl Statuses {
+    fn and(self, other: Self) -> Self {
+        Self {
+            admitted: self.admitted + other.admitted,
+            limited: self.limited + other.limited,
+            unavailable: self.unavailable + other.unavailable,
+        }
+    }
+}
+
+fn flood(gateway: &Gateway, requests: u32) -> Statuses {
+    let mut client = gateway.client();
+    let mut statuses = Statuses::default();
+    for _ in 0..requests {
+        match client.get("/open/room").unwrap().status {
+            200 => statuses.admitted += 1,
+            429 => statuses.limited += 1,
+            503 => statuses.unavailable += 1,
+            other => panic!("nobody answers {other}"),
+        }
+    }
+    statuses
+}
+
+#[test]
+fn three_gateways_let_through_exactly_the_limit() {
+    let replicas = Replicas::start("mode: exact, timeout: 10s, replicas: 3");
+    let statuses = replicas.flood(LIMIT);
+    assert_eq!(
+        (statuses.admitted, statuses.unavailable),
+        (LIMIT, 0),
+        "{statuses:?}"
+    );
+}
+
+/// The worst case: one gateway lets the whole limit pass, so that the shares of the others are whole.
+#[test]
+fn a_store_that_lost_its_memory_costs_no_more_than_one_further_window() {
+    let mut replicas = Replicas::start("mode: exact, timeout: 10s, replicas: 3");
+    let before = flood(&replicas.gateways[0], LIMIT + 10);
+    assert_eq!(before.admitted, LIMIT, "{before:?}");
+    replicas.redis.kill().unwrap();
+    let without = replicas.flood(LIMIT);
+    assert_eq!(
+        without.admitted,
+        LIMIT / 3 * 2,
+        "the shares that were left: {without:?}"
+    );
+    replicas.redis.restart().unwrap();
+    replicas.wait_for(BACK, 2);
+    let after = replicas.flood(LIMIT);
+    assert_eq!(after.unavailable, 0);
+    let all = before.and(without).and(after);
+    assert!(
+        all.admitted <= 2 * LIMIT,
+        "{before:?} {without:?} {after:?}"
+    );
+}
+
+#[test]
+fn what_is_left_of_the_shares_is_brought_back_to_a_store_that_lost_its_memory() {
+    let mut replicas = Replicas::start("mode: exact, timeout: 10s, replicas: 3");
+    assert_eq!(flood(&replicas.gateways[0], 1).admitted, 1);
+    replicas.redis.kill().unwrap();
+    assert_eq!(flood(&replicas.gateways[1], 1).admitted, 1, "of its share");
+    replicas.redis.restart().unwrap();
+    // Only who met the loss tells of it; the others find the connection broken at their next request.
+    wait_for(&replicas.gateways[1], BACK, 2);
+    let after = replicas.flood(LIMIT);
+    // One was let through before the loss and one after it, which costs three of a share that is a third.
+    assert!((40..LIMIT).contains(&after.admitted), "{after:?}");
+}
+
+#[test]
+fn a_loss_in_the_middle_of_a_flood_costs_no_more_than_one_further_window() {
+    let mut replicas = Replicas::start("mode: exact, timeout: 10s, replicas: 3");
+    let over = AtomicBool::new(false);
+    let admitted: u32 = thread::scope(|scope| {
+        let floods: Vec<_> = replicas
+            .gateways
+            .iter()
+            .map(|gateway| {
+                scope.spawn(|| {
+                    let mut admitted = 0;
+                    while !over.load(Relaxed) {
+                        admitted += flood(gateway, 10).admitted;
+                    }
+                    admitted
+                })
+            })
+            .collect();
+        replicas.redis.kill().unwrap();
+        replicas.wait_for(AWAY, 1);
+        replicas.redis.restart().unwrap();
+        replicas.wait_for(BACK, 2);
+        over.store(true, Relaxed);
+        floods.into_iter().map(|flood| flood.join().unwrap()).sum()
+    });
+    let after = replicas.flood(LIMIT);
+    let all = admitted + after.admitted;
+    assert!(
+        (LIMIT / 3..=2 * LIMIT).contains(&all),
+        "{admitted} and {after:?}"
+    );
+}
+
+#[test]
+fn a_store_that_hangs_holds_up_one_request_and_none_after_it() {
+    let replicas = Replicas::start("mode: exact, timeout: 200ms, replicas: 3");
+    let gateway = &replicas.gateways[0];
+    assert_eq!(flood(gateway, 1).admitted, 1);
+    replicas.redis.pause().unwrap();
+    let (statuses, took) = timed(|| flood(gateway, LIMIT));
+    assert_eq!(
+        statuses.admitted,
+        LIMIT / 3 - 1,
+        "of its share: {statuses:?}"
+    );
+    // Were each to wait, it would be twelve seconds at the least.
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert_eq!(said(gateway, AWAY), 1, "{}", gateway.stderr());
+    let metrics = gateway.metrics().unwrap();
+    assert_eq!(
+        metrics.sum("portcullis_rate_limit_store_errors_total", &[]),
+        1.0
+    );
+    replicas.redis.resume().unwrap();
+    wait_for(gateway, BACK, 2);
+    assert_eq!((said(gateway, AWAY), said(gateway, BACK)), (1, 2));
+}
+
+#[test]
+fn without_the_store_the_operator_s_word_counts() {
+    let mut replicas =
+        Replicas::start("mode: exact, timeout: 10s, replicas: 3, on_store_failure: deny");
+    replicas.add("mode: exact, timeout: 10s, replicas: 3, on_store_failure: allow");
+    replicas.redis.kill().unwrap();
+    let denied = flood(&replicas.gateways[0], 10);
+    assert_eq!(
+        denied,
+        Statuses {
+            unavailable: 10,
+            ..Statuses::default()
+        }
+    );
+    let answer = replicas.gateways[0].client().get("/open/room").unwrap();
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (503, "store-unavailable")
+    );
+    assert_eq!(answer.field("retry-after"), Some("1"));
+    let metrics = replicas.gateways[0].metrics().unwrap();
+    let undecided = [("limit", "tight"), ("outcome", "store_unavailable")];
+    assert_eq!(
+        metrics.sum("portcullis_rate_limit_decisions_total", &undecided),
+        11.0
+    );
+    let allowed = flood(&replicas.gateways[3], LIMIT * 2);
+    assert_eq!(allowed.admitted, LIMIT * 2, "{allowed:?}");
+    replicas.redis.restart().unwrap();
+    wait_for(&replicas.gateways[0], BACK, 2);
+    assert_eq!(flood(&replicas.gateways[0], 10).admitted, 10);
+}
+
+#[test]
+fn a_gateway_starts_without_the_store_and_with_an_empty_share() {
+    let mut replicas = Replicas::start("mode: exact, timeout: 10s, replicas: 3");
+    replicas.redis.kill().unwrap();
+    replicas.add("mode: exact, timeout: 10s, replicas: 3");
+    let late = &replicas.gateways[3];
+    assert_eq!(said(late, AWAY), 1);
+    assert_eq!(
+        flood(late, 5).limited,
+        5,
+        "another before it may have spent its share"
+    );
+    replicas.redis.restart().unwrap();
+    wait_for(late, BACK, 1);
+}
