@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     Config,
     auth::{Auth, Signing},
-    storage::{Database, RootKeyBytes},
+    storage::{Database, Redis, RootKeyBytes},
 };
 
 /// A key as it is written in the file, such as `server.listeners`.
@@ -30,6 +30,9 @@ impl Config {
         let (storage, now) = (&mut self.storage, &running.storage);
         keep.that("storage.database", &mut storage.database, &now.database);
         keep.that("storage.key", &mut storage.key, &now.key);
+        keep.that("storage.redis", &mut storage.redis, &now.redis);
+        let (sharing, now) = (&mut self.sharing, &running.sharing);
+        keep.that("rate_limits.sharing", sharing, now);
         match (&mut self.auth, &running.auth) {
             (Some(auth), Some(now)) => keep.auth(auth, now),
             (auth, now) => {
@@ -116,6 +119,30 @@ impl PartialEq for Database {
     }
 }
 
+impl PartialEq for Redis {
+    fn eq(&self, other: &Self) -> bool {
+        let are_same = |one: &[SecretString], other: &[SecretString]| {
+            one.len() == other.len()
+                && one
+                    .iter()
+                    .zip(other)
+                    .all(|(one, other)| is_same_secret(one, other))
+        };
+        match (self, other) {
+            (Self::Single(url), Self::Single(other)) => is_same_secret(url, other),
+            (Self::Cluster(seeds), Self::Cluster(others)) => are_same(seeds, others),
+            (
+                Self::Sentinel { sentinels, master },
+                Self::Sentinel {
+                    sentinels: others,
+                    master: other,
+                },
+            ) => master == other && are_same(sentinels, others),
+            (Self::Single(_) | Self::Cluster(_) | Self::Sentinel { .. }, _) => false,
+        }
+    }
+}
+
 impl PartialEq for RootKeyBytes {
     fn eq(&self, other: &Self) -> bool {
         self.expose() == other.expose()
@@ -176,6 +203,13 @@ mod tests {
             "threads: 1",
             &format!("{AUTH}\nstorage: {{ database: sqlite://other.db }}"),
             &["storage.database"],
+        );
+        check(
+            "threads: 1",
+            &format!(
+                "{AUTH}\nstorage: {{ redis: 'redis://a' }}\nrate_limits: {{ sharing: {{ mode: exact }} }}"
+            ),
+            &["storage.redis", "rate_limits.sharing"],
         );
         let admin = config("threads: 1", AUTH, SECRET);
         let mut moved = config("threads: 1", AUTH, SECRET);
