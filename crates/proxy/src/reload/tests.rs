@@ -39,13 +39,17 @@ fn verifier() -> Arc<Verifier> {
 }
 
 fn gateway() -> Gateway {
+    gateway_with(&Registry::new())
+}
+
+fn gateway_with(registry: &Registry) -> Gateway {
     Gateway::assemble(Parts {
         config: &config(HOTEL),
         limiter: Arc::new(Limiter::new((1, 2), 16)),
         shared_limits: None,
         verifier: verifier(),
         desk: Arc::new(Desk::new(DeskLimits::default())),
-        registry: &Registry::new(),
+        registry,
         auth_socket: None,
         clock: Arc::new(|| NOW),
         seed: [3, 4],
@@ -185,6 +189,28 @@ async fn what_tends_a_replaced_snapshot_ends_and_lets_it_go() {
     };
     let ended = tokio::time::timeout(Duration::from_secs(30), ended).await;
     assert!(ended.is_ok(), "somebody still holds the former upstream");
+}
+
+#[tokio::test]
+async fn a_breaker_that_is_gone_is_not_shown_as_open_for_ever() {
+    let registry = Registry::new();
+    let gateway = gateway_with(&registry);
+    let runtime = Handle::current();
+    let shown = |upstream: &str| {
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather());
+        let wanted = format!("circuit_breaker_state{{state=\"open\",upstream=\"{upstream}\"}}");
+        text.unwrap().contains(&wanted)
+    };
+    let both = format!("{HOTEL}, inn: {{ endpoints: [127.0.0.1:9] }}");
+    for (upstreams, inn_is_shown) in [(both.as_str(), true), (HOTEL, false)] {
+        let snapshot = gateway.compile(&config(upstreams), &verifier());
+        gateway.put_in_force(Arc::new(snapshot), &runtime);
+        for upstream in &gateway.snapshot.load().upstreams {
+            upstream.metrics.show(State::Open);
+        }
+        assert!(shown("hotel"));
+        assert_eq!(shown("inn"), inn_is_shown, "{upstreams}");
+    }
 }
 
 #[tokio::test]
