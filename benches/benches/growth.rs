@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main, measurement::WallTime,
+};
 use http::{HeaderMap, Method};
 use mimalloc::MiMalloc;
 use portcullis_benches::{
@@ -34,7 +36,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 const ROUTES: [usize; 3] = [10, 1000, 10_000];
 const CALLERS: [usize; 3] = [10, 1000, 50_000];
-const KEYS: [u64; 3] = [10, 1000, 1_000_000];
+const KEYS: [usize; 3] = [10, 1000, 1_000_000];
 
 /// Numbers below `count`, each as likely as the others, and never in an order that a cache could guess.
 fn scattered(count: u64) -> impl FnMut() -> u64 {
@@ -47,62 +49,91 @@ fn scattered(count: u64) -> impl FnMut() -> u64 {
     }
 }
 
-fn index_below(count: usize) -> impl FnMut() -> usize {
-    let mut next = scattered(u64::try_from(count).unwrap_or(u64::MAX));
-    move || usize::try_from(next()).unwrap_or(0)
+/// Which of so many are asked for.
+#[derive(Clone, Copy)]
+enum Asked {
+    /// Ten that lie far apart: what this costs is the work for a request, and must not grow.
+    Ten,
+    /// All, in no order: this grows by what the processor's caches cannot hold.
+    Any,
+}
+
+const BOTH: [Asked; 2] = [Asked::Ten, Asked::Any];
+
+impl Asked {
+    fn of(self, what: &str, count: usize) -> (BenchmarkId, impl FnMut() -> usize) {
+        let (which, step) = match self {
+            Self::Ten => ("ten", count.div_ceil(10)),
+            Self::Any => ("any", 1),
+        };
+        let range = count.div_ceil(step);
+        let mut next = scattered(u64::try_from(range).unwrap_or(u64::MAX));
+        let id = BenchmarkId::new(format!("{what}, {which} of them asked"), count);
+        (id, move || usize::try_from(next()).unwrap_or(0) * step)
+    }
 }
 
 fn routing(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("routing: one of so many routes");
+    let mut group = criterion.benchmark_group("routing");
     for count in ROUTES {
         let table = RouteTable::build(&config(&many_routes(count)).routes);
         let paths: Vec<String> = (0..count)
             .map(|route| format!("/r{route}/rooms/7"))
             .collect();
-        let mut next = index_below(count);
-        group.bench_function(BenchmarkId::from_parameter(count), |bench| {
-            bench.iter(|| {
-                let path = paths.get(next()).map_or("/", String::as_str);
-                table.find("gateway.test", black_box(path), &Method::GET)
+        for asked in BOTH {
+            let (id, mut next) = asked.of("routes", count);
+            group.bench_function(id, |bench| {
+                bench.iter(|| {
+                    let path = paths.get(next()).map_or("/", String::as_str);
+                    table.find("gateway.test", black_box(path), &Method::GET)
+                });
             });
-        });
+        }
     }
     group.finish();
 }
 
-fn routes(criterion: &mut Criterion) {
+fn admission(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("admission");
+    for count in ROUTES {
+        over_routes(&mut group, count);
+    }
+    for count in CALLERS {
+        of_callers(&mut group, count);
+    }
+    group.finish();
+}
+
+fn over_routes(group: &mut BenchmarkGroup<'_, WallTime>, count: usize) {
     let key = signing_key().expect("a key");
     let token = token(&key, 0, now()).expect("a token");
-    let mut group = criterion.benchmark_group("admission: over so many routes");
-    for count in ROUTES {
-        let gateway = rehearsal(&config(&many_routes(count)), &key);
-        let mut next = index_below(count);
+    let gateway = rehearsal(&config(&many_routes(count)), &key);
+    for asked in BOTH {
+        let (id, mut next) = asked.of("routes", count);
         let mut ask = || request(&format!("/r{}/rooms/7", next()), Some(&token));
-        group.bench_function(BenchmarkId::from_parameter(count), |bench| {
+        group.bench_function(id, |bench| {
             bench.iter_custom(|times| time_of_admitting(&gateway, &mut ask, times));
         });
     }
-    group.finish();
 }
 
-fn callers(criterion: &mut Criterion) {
+/// With tokens that are known, as those of callers who were here before are.
+fn of_callers(group: &mut BenchmarkGroup<'_, WallTime>, count: usize) {
     let key = signing_key().expect("a key");
-    let mut group = criterion.benchmark_group("admission: known tokens of so many callers");
-    for count in CALLERS {
-        let gateway = rehearsal(&config(&many_routes(10)), &key);
-        let tokens: Vec<String> = (0..count)
-            .map(|caller| token(&key, caller, now()).expect("a token"))
-            .collect();
-        let mut each = tokens.iter();
-        let mut first = || request("/r1/rooms/7", each.next().map(String::as_str));
-        time_of_admitting(&gateway, &mut first, u64::try_from(count).unwrap_or(0));
-        let mut next = index_below(count);
+    let gateway = rehearsal(&config(&many_routes(10)), &key);
+    let tokens: Vec<String> = (0..count)
+        .map(|caller| token(&key, caller, now()).expect("a token"))
+        .collect();
+    let mut each = tokens.iter();
+    let mut first = || request("/r1/rooms/7", each.next().map(String::as_str));
+    time_of_admitting(&gateway, &mut first, u64::try_from(count).unwrap_or(0));
+    for asked in BOTH {
+        let (id, mut next) = asked.of("callers", count);
         let mut ask = || request("/r1/rooms/7", tokens.get(next()).map(String::as_str));
-        group.bench_function(BenchmarkId::from_parameter(count), |bench| {
+        group.bench_function(id, |bench| {
             bench.iter_custom(|times| time_of_admitting(&gateway, &mut ask, times));
         });
     }
-    group.finish();
 }
 
 /// So wide that nobody is refused, and so slow that no bucket fills while a bench runs.
@@ -121,7 +152,7 @@ fn by_address(limiter: &Limiter) -> LimitPlan {
     })
 }
 
-fn spend(plan: &LimitPlan, headers: &HeaderMap, number: u64) -> bool {
+fn spend(plan: &LimitPlan, headers: &HeaderMap, number: usize) -> bool {
     let caller = Caller {
         address: IpAddr::V4(Ipv4Addr::from_bits(
             u32::try_from(number).unwrap_or(u32::MAX),
@@ -136,29 +167,39 @@ fn spend(plan: &LimitPlan, headers: &HeaderMap, number: u64) -> bool {
 
 fn keys(criterion: &mut Criterion) {
     let headers = HeaderMap::new();
-    let mut group = criterion.benchmark_group("limit: spending on one of so many keys");
+    let mut group = criterion.benchmark_group("limit");
     for count in KEYS {
         let limiter = Limiter::new((1, 2), DEFAULT_KEYS);
         let plan = by_address(&limiter);
         let before = resident_bytes();
         assert!((0..count).all(|number| spend(&plan, &headers, number)));
         tell_bytes(&limiter, resident_bytes().saturating_sub(before));
-        let mut next = scattered(count);
-        group.bench_function(BenchmarkId::from_parameter(count), |bench| {
-            bench.iter(|| spend(&plan, &headers, black_box(next())));
-        });
-        if count == 1_000_000 {
-            let mut stranger = count;
-            group.bench_function("1000000, a stranger each time", |bench| {
-                bench.iter(|| {
-                    stranger += 1;
-                    spend(&plan, &headers, black_box(stranger))
-                });
+        for asked in BOTH {
+            let (id, mut next) = asked.of("keys", count);
+            group.bench_function(id, |bench| {
+                bench.iter(|| spend(&plan, &headers, black_box(next())));
             });
-            tell_bytes(&limiter, resident_bytes().saturating_sub(before));
         }
     }
     group.finish();
+}
+
+/// A flood when all room is taken: each key is looked for, room is looked for, and the common bucket is spent on.
+fn flood(criterion: &mut Criterion) {
+    let headers = HeaderMap::new();
+    let limiter = Limiter::new((1, 2), DEFAULT_KEYS);
+    let plan = by_address(&limiter);
+    let mut stranger = 0;
+    let mut come = || {
+        stranger += 1;
+        spend(&plan, &headers, black_box(stranger))
+    };
+    let before = resident_bytes();
+    assert!((0..3 * DEFAULT_KEYS).all(|_| come()));
+    tell_bytes(&limiter, resident_bytes().saturating_sub(before));
+    criterion.bench_function("limit/a stranger in a flood of three million", |bench| {
+        bench.iter(&mut come)
+    });
 }
 
 #[expect(
@@ -181,5 +222,5 @@ fn resident_bytes() -> u64 {
     kilobytes.unwrap_or(0) * 1024
 }
 
-criterion_group!(benches, keys, routing, routes, callers);
+criterion_group!(benches, keys, flood, routing, admission);
 criterion_main!(benches);
