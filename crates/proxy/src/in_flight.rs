@@ -1,6 +1,7 @@
 //! The places that a request takes among those of its caller, and keeps until it is closed.
 
-use portcullis_config::limits::InFlightLimit;
+use std::sync::Arc;
+
 use portcullis_policy::{
     limits::{Caller, InFlightPlan, PlaceInFlight},
     rejection::Rejection,
@@ -8,40 +9,21 @@ use portcullis_policy::{
 use prometheus::IntCounter;
 use smallvec::SmallVec;
 
-use crate::{exchange::Progress, snapshot::Surroundings};
+use crate::exchange::Progress;
 
 /// How many requests of one caller may be in flight, as a route asks for it.
 pub(crate) struct Cap {
-    plan: InFlightPlan,
+    pub(crate) plan: Arc<InFlightPlan>,
     /// It only reports.
-    is_shadowed: bool,
-    allowed: IntCounter,
-    refused: IntCounter,
+    pub(crate) is_shadowed: bool,
+    pub(crate) allowed: IntCounter,
+    pub(crate) refused: IntCounter,
 }
 
 /// Dropped with the exchange, and so given back however the request ends.
 pub(crate) type Places = SmallVec<[PlaceInFlight; 2]>;
 
 impl Cap {
-    pub(crate) fn compile(
-        limit: &InFlightLimit,
-        is_shadowed: bool,
-        around: &Surroundings<'_>,
-    ) -> Self {
-        let decided = |outcome| around.metrics.limit_decisions(&limit.name, outcome);
-        let refused = if is_shadowed {
-            "would_refuse"
-        } else {
-            "refused"
-        };
-        Self {
-            plan: around.limiter.in_flight_plan(limit),
-            is_shadowed,
-            allowed: decided("allowed"),
-            refused: decided(refused),
-        }
-    }
-
     fn enter(&self, caller: &Caller<'_>) -> Result<PlaceInFlight, Rejection> {
         let entered = self.plan.enter(caller);
         match &entered {

@@ -32,6 +32,7 @@ mod roster;
 mod serve;
 mod snapshot;
 mod spending;
+mod stage;
 mod status;
 mod target;
 mod tls;

@@ -2,7 +2,7 @@
 //!
 //! What must survive a reload (buckets, breakers, counts in flight) is referred to from here and lives outside, by name.
 
-use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use portcullis_config::{
@@ -17,17 +17,15 @@ use portcullis_policy::{
     client_address::TrustedProxies,
     cors::Cors,
     hygiene::Hygiene,
-    limits::{LimitPlan, Limiter, shared::NotTaken},
+    limits::Limiter,
     routing::{RouteId, RouteTable},
     security_headers,
 };
 use portcullis_tokens::Verifier;
 
-use prometheus::IntCounter;
-
 use crate::{
-    in_flight::Cap,
     metrics::{Metrics, RouteMetrics},
+    stage::{Plans, Stage},
     upstream::{Upstream, Upstreams},
 };
 
@@ -72,28 +70,6 @@ pub(crate) struct Route {
     pub(crate) metrics: RouteMetrics,
 }
 
-/// The limits that are spent at one point of admission.
-#[derive(Default)]
-pub(crate) struct Stage {
-    /// Entered before anything is spent.
-    pub(crate) caps: Vec<Cap>,
-    /// Spent on together or not at all.
-    pub(crate) binding: Vec<Spend>,
-    /// Each spent on by itself, once the others have let the request pass: one that is empty must not keep the
-    /// request from spending on the rest.
-    pub(crate) shadowed: Vec<Spend>,
-}
-
-/// What a request on a route takes from one limit.
-pub(crate) struct Spend {
-    pub(crate) plan: LimitPlan,
-    pub(crate) cost: NonZeroU32,
-    pub(crate) allowed: IntCounter,
-    pub(crate) refused: IntCounter,
-    /// The store that replicas share was away, and nobody decided in its place.
-    pub(crate) undecided: IntCounter,
-}
-
 /// What a configuration is compiled with: the state that outlives it, and the places it refers to.
 pub(crate) struct Surroundings<'a> {
     pub(crate) metrics: &'a Metrics,
@@ -110,12 +86,19 @@ pub(crate) struct Surroundings<'a> {
 impl Snapshot {
     pub(crate) fn compile(config: &Config, around: &Surroundings<'_>) -> Self {
         let upstreams = Upstreams::build(&config.upstreams, around);
+        let mut plans = Plans::new(around);
         let routes = config.routes.iter().map(|route| {
             let upstream = match &route.target {
                 RouteTarget::Upstream(upstream) => upstreams.named(&upstream.name),
                 RouteTarget::Auth => upstreams.auth(),
             };
-            Arc::new(Route::compile(route, upstream, &config.server, around))
+            Arc::new(Route::compile(
+                route,
+                upstream,
+                &mut plans,
+                &config.server,
+                around,
+            ))
         });
         let routes: Vec<_> = routes.collect();
         Self {
@@ -175,68 +158,15 @@ fn identity_names(routes: &[routes::Route]) -> Vec<HeaderName> {
     names
 }
 
-impl Spend {
-    fn compile(spend: &routes::Spend, is_shadowed: bool, around: &Surroundings<'_>) -> Self {
-        let decided = |outcome| around.metrics.limit_decisions(&spend.limit.name, outcome);
-        Self {
-            plan: around.limiter.plan(&spend.limit),
-            cost: spend.cost,
-            allowed: decided("allowed"),
-            undecided: decided("store_unavailable"),
-            refused: decided(if is_shadowed {
-                "would_refuse"
-            } else {
-                "refused"
-            }),
-        }
-    }
-
-    /// `not_taken` is why the stage was refused, by this limit or by another.
-    pub(crate) fn count(&self, not_taken: Option<&NotTaken>) {
-        match not_taken {
-            None => self.allowed.inc(),
-            Some(NotTaken::StoreAway) => self.undecided.inc(),
-            Some(NotTaken::Refused(refused))
-                if refused.standing.limit_name() == self.plan.name() =>
-            {
-                self.refused.inc()
-            }
-            Some(NotTaken::Refused(_)) => {}
-        }
-    }
-}
-
 impl Route {
     fn compile(
         route: &routes::Route,
         upstream: Arc<Upstream>,
+        plans: &mut Plans<'_>,
         server: &ServerSettings,
         around: &Surroundings<'_>,
     ) -> Self {
-        let (mut client_limits, mut principal_limits) = (Stage::default(), Stage::default());
-        for spend in &route.rate_limits {
-            let is_shadowed = route.shadow.limits.contains(&spend.limit.name);
-            let spend = Spend::compile(spend, is_shadowed, around);
-            let stage = if spend.plan.needs_principal() {
-                &mut principal_limits
-            } else {
-                &mut client_limits
-            };
-            if is_shadowed {
-                stage.shadowed.push(spend);
-            } else {
-                stage.binding.push(spend);
-            }
-        }
-        for limit in &route.in_flight {
-            let cap = Cap::compile(limit, route.shadow.limits.contains(&limit.name), around);
-            let stage = if limit.needs_principal() {
-                &mut principal_limits
-            } else {
-                &mut client_limits
-            };
-            stage.caps.push(cap);
-        }
+        let (client_limits, principal_limits) = plans.stages_of(route);
         let own_body_limit = route.body.unwrap_or(server.limits.body).bytes();
         let is_body_watched = route.shadow.checks.contains(&Check::Body);
         let watched_body_limit = is_body_watched.then_some(own_body_limit);

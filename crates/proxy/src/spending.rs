@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use crate::{
     exchange::Progress,
     gateway::Gateway,
-    snapshot::{Spend, Stage},
+    stage::{Spend, Stage},
 };
 
 /// What one request spends with.

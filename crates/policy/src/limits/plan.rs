@@ -19,7 +19,6 @@ pub struct LimitPlan {
     tiers: Box<[TierPlan]>,
     /// The time in which the slowest bucket of this limit fills.
     ceiling: u64,
-    needs_principal: bool,
 }
 
 struct TierPlan {
@@ -60,7 +59,6 @@ impl LimitPlan {
             buckets,
             keying: Keying::new(&limit.key, limit.ipv6_prefix, seed),
             ceiling: tolerances.fold(quota.tolerance(), u64::max),
-            needs_principal: limit.needs_principal(),
             name,
             quota,
             tiers,
@@ -69,11 +67,6 @@ impl LimitPlan {
 
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// Whether it is spent after access rather than before the token.
-    pub fn needs_principal(&self) -> bool {
-        self.needs_principal
     }
 
     /// `None` where the caller's tier is unlimited: such a caller takes nothing.
