@@ -93,3 +93,7 @@ mod token_stage;
 mod traces;
 #[cfg(test)]
 mod upstream_choice;
+#[cfg(test)]
+mod upstream_h2;
+#[cfg(test)]
+mod upstream_tls;

@@ -15,7 +15,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     sign::{CertifiedKey, SigningKey},
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
 
 use crate::{
@@ -38,6 +38,7 @@ pub struct KeyPair {
     pub certificate: PathBuf,
     pub key: PathBuf,
     certified: Arc<CertifiedKey>,
+    private: Arc<SecretSlice<u8>>,
     names: Vec<String>,
     expires: Timestamp,
 }
@@ -46,6 +47,7 @@ pub struct KeyPair {
 #[derive(Clone)]
 pub struct Authorities {
     pub path: PathBuf,
+    certificates: Arc<[CertificateDer<'static>]>,
     roots: Arc<RootCertStore>,
 }
 
@@ -107,8 +109,8 @@ impl KeyPair {
     ) -> Result<Self, Fault> {
         let chain = certificates(chain.expose_secret()).map_err(Fault::Certificate)?;
         let (names, expires) = names_and_end(&chain).map_err(Fault::Certificate)?;
-        let private = private_key(private.expose_secret()).map_err(Fault::Key)?;
-        let certified = CertifiedKey::new(chain, private);
+        let (private, signing) = private_key(private.expose_secret()).map_err(Fault::Key)?;
+        let certified = CertifiedKey::new(chain, signing);
         certified.keys_match().map_err(|_mismatch| {
             Fault::Key(
                 "is not the key of this certificate: name two files that were made together"
@@ -119,6 +121,7 @@ impl KeyPair {
             certificate,
             key,
             certified: Arc::new(certified),
+            private: Arc::new(private),
             names,
             expires,
         })
@@ -142,6 +145,16 @@ impl KeyPair {
         &self.certified
     }
 
+    /// The certificate and those that lead from it to an authority, as DER. At least one.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certified.cert
+    }
+
+    /// As DER, in one of the three forms that keys have (PKCS#8, PKCS#1, SEC1).
+    pub fn private_key(&self) -> &SecretSlice<u8> {
+        &self.private
+    }
+
     /// The DNS names it is for, in lower case; the first label of a name may be `*`.
     pub fn names(&self) -> &[String] {
         &self.names
@@ -155,14 +168,16 @@ impl KeyPair {
 
 impl Authorities {
     pub(crate) fn of(path: PathBuf, text: &SecretString) -> Result<Self, String> {
+        let certificates = certificates(text.expose_secret())?;
         let mut roots = RootCertStore::empty();
-        for certificate in certificates(text.expose_secret())? {
+        for certificate in &certificates {
             roots
-                .add(certificate)
+                .add(certificate.clone())
                 .map_err(|_unreadable| UNREADABLE.to_owned())?;
         }
         Ok(Self {
             path,
+            certificates: certificates.into(),
             roots: Arc::new(roots),
         })
     }
@@ -174,6 +189,11 @@ impl Authorities {
 
     pub fn roots(&self) -> &Arc<RootCertStore> {
         &self.roots
+    }
+
+    /// As DER. At least one.
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.certificates
     }
 }
 
@@ -211,10 +231,16 @@ fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
             "holds no certificate: name a PEM file with `-----BEGIN CERTIFICATE-----`".to_owned(),
         );
     }
+    // Pingora reads what it is given with this parser, and panics where that cannot.
+    let readable =
+        |certificate: &CertificateDer<'_>| X509Certificate::from_der(certificate).is_ok();
+    if !found.iter().all(readable) {
+        return Err(UNREADABLE.to_owned());
+    }
     Ok(found)
 }
 
-fn private_key(text: &str) -> Result<Arc<dyn SigningKey>, String> {
+fn private_key(text: &str) -> Result<(SecretSlice<u8>, Arc<dyn SigningKey>), String> {
     if text.contains("ENCRYPTED") {
         return Err(
             "is encrypted: name the key without a passphrase, readable by the gateway alone"
@@ -224,9 +250,10 @@ fn private_key(text: &str) -> Result<Arc<dyn SigningKey>, String> {
     let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_none| {
         "holds no private key: name a PEM file with `-----BEGIN PRIVATE KEY-----`".to_owned()
     })?;
-    ring::sign::any_supported_type(&key).map_err(|_unsupported| {
+    let signing = ring::sign::any_supported_type(&key).map_err(|_unsupported| {
         "is of no kind that can be used: make an ECDSA key (P-256 or P-384), or an RSA key of 2048 bits or more".to_owned()
-    })
+    })?;
+    Ok((SecretSlice::from(key.secret_der().to_vec()), signing))
 }
 
 fn names_and_end(chain: &[CertificateDer<'_>]) -> Result<(Vec<String>, Timestamp), String> {

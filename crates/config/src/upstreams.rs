@@ -4,11 +4,17 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use http::HeaderName;
 
+use crate::certificates::{Authorities, KeyPair};
+
 #[derive(Clone, Debug)]
 pub struct Upstream {
     pub name: String,
     /// At least one, and at least one with a weight above zero.
     pub endpoints: Vec<Endpoint>,
+    /// Absent: nothing is encrypted.
+    pub tls: Option<UpstreamTls>,
+    /// `H2` only with `tls`, `H2c` only without.
+    pub protocol: Protocol,
     pub balance: Balance,
     /// Absent: every endpoint counts as healthy.
     pub health_check: Option<HealthCheck>,
@@ -44,6 +50,26 @@ pub enum Location {
         port: u16,
     },
     Unix(PathBuf),
+}
+
+/// Whom the endpoints must prove to be, and how the gateway proves who it is.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    /// A host name or an address; never empty.
+    pub server_name: String,
+    /// Absent: those that the system trusts.
+    pub ca: Option<Authorities>,
+    /// Shown to an endpoint that asks for a certificate.
+    pub identity: Option<KeyPair>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Http1,
+    /// Over TLS and settled by ALPN: an endpoint that does not speak it is not asked in another way.
+    H2,
+    /// Without TLS, from the first byte on (RFC 9113 section 3.3).
+    H2c,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,8 +15,8 @@ use secrecy::SecretString;
 
 use crate::{output, status::Origin};
 
-/// A secret is a word or a key, not a disk image.
-const LARGEST_SECRET: u64 = 64 * 1024;
+/// A secret is a word, a key or at most all the authorities that a system trusts; not a disk image.
+const LARGEST_SECRET: u64 = 1 << 20;
 
 /// The configuration, or every mistake on standard error and a failure.
 pub(crate) fn load(path: &Path) -> anyhow::Result<Config> {
@@ -95,7 +95,7 @@ fn from_file(path: &Path) -> io::Result<SecretString> {
     let file = File::open(path)?;
     if file.metadata()?.len() > LARGEST_SECRET {
         return Err(io::Error::other(
-            "the file is larger than 64KiB, which no secret is",
+            "the file is larger than 1MiB, which no secret is",
         ));
     }
     let mut text = String::new();
@@ -126,9 +126,9 @@ mod tests {
     fn a_file_that_is_no_secret_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image");
-        fs::write(&path, vec![b'a'; 64 * 1024 + 1]).unwrap();
+        fs::write(&path, vec![b'a'; (1 << 20) + 1]).unwrap();
         let refused = secret(&Reference::File(path)).expect_err("it is too large");
-        assert!(refused.contains("64KiB"), "{refused}");
+        assert!(refused.contains("1MiB"), "{refused}");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode, Version, header};
 use pingora::{
     Error, ErrorSource, ErrorType, http::ResponseHeader, proxy::Session, upstreams::peer::HttpPeer,
 };
@@ -129,6 +129,13 @@ pub(crate) fn not_connected(
     });
     error.set_retry(again);
     error
+}
+
+/// # Errors
+/// Where the endpoint speaks another protocol than it is asked to. Nothing has been sent.
+pub(crate) fn connected(exchange: &Exchange, spoken: Version) -> pingora::Result<()> {
+    let attempt = exchange.attempt.as_ref();
+    attempt.map_or(Ok(()), |attempt| attempt.target.transport.check(spoken))
 }
 
 /// # Errors

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{StatusCode, header};
+use http::{StatusCode, Version, header};
 use pingora::{
     Error, ErrorType, connectors::http::Connector, http::RequestHeader, upstreams::peer::HttpPeer,
 };
@@ -103,6 +103,11 @@ impl Checker {
     async fn ask(&self, target: &Target) -> pingora::Result<StatusCode> {
         let peer: HttpPeer = target.check_peer(self.check.timeout);
         let (mut session, _) = self.connector.get_http_session(&peer).await?;
+        let spoken = match session.as_http2() {
+            Some(_) => Version::HTTP_2,
+            None => Version::HTTP_11,
+        };
+        target.transport.check(spoken)?;
         session.set_read_timeout(Some(self.check.timeout));
         let request = Box::new(self.request(target)?);
         session.write_request_header(request).await?;
@@ -123,8 +128,9 @@ impl Checker {
     }
 
     fn request(&self, target: &Target) -> pingora::Result<RequestHeader> {
+        let host = target.transport.server_name().unwrap_or(&target.site.host);
         let mut request = RequestHeader::build("GET", self.check.path.as_bytes(), None)?;
-        request.insert_header(header::HOST, &*target.site.host)?;
+        request.insert_header(header::HOST, host)?;
         request.insert_header(header::USER_AGENT, "portcullis-health-check")?;
         Ok(request)
     }

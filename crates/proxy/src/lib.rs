@@ -36,6 +36,7 @@ mod stage;
 mod status;
 mod target;
 mod tls;
+mod transport;
 mod upstream;
 
 pub use gateway::{Clock, SpanSink};

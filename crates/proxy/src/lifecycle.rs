@@ -94,6 +94,7 @@ impl ProxyHttp for Lifecycle {
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> pingora::Result<()> {
+        attempt::connected(exchange, request.version)?;
         forward::prepare_request(&self.0, session, request, exchange)
     }
 

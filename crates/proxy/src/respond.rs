@@ -105,7 +105,9 @@ fn reason_of(error: &Error) -> Option<Rejection> {
             | E::ConnectNoRoute
             | E::ConnectError
             | E::SocketError
-            | E::BindError => Rejection::UpstreamUnreachable,
+            | E::BindError
+            | E::TLSHandshakeFailure
+            | E::InvalidCert => Rejection::UpstreamUnreachable,
             _ => Rejection::UpstreamFailed,
         }),
         ErrorSource::Downstream => match kind {

@@ -10,18 +10,19 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
-use portcullis_config::upstreams::UpstreamTimeouts;
+use pingora::upstreams::peer::HttpPeer;
 use portcullis_policy::{
     balance::{Load, digest},
     clock::Moment,
     fitness::{Condition, Health, Outlier},
 };
 
+use crate::transport::Transport;
+
 pub(crate) struct Target {
     pub(crate) site: Site,
     pub(crate) record: Arc<Record>,
-    transport: Arc<Transport>,
+    pub(crate) transport: Arc<Transport>,
     /// Cloned for each attempt: building one parses and allocates more.
     peer: HttpPeer,
     /// By which keys are told apart that belong here.
@@ -41,12 +42,6 @@ pub(crate) struct Site {
 pub(crate) enum Address {
     Inet(SocketAddr),
     Unix(String),
-}
-
-/// How an upstream's endpoints are reached, the same for all of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Transport {
-    pub(crate) timeouts: UpstreamTimeouts,
 }
 
 /// What is known of an address, whatever else the configuration says of it: a reload hands it on.
@@ -78,7 +73,7 @@ impl Target {
             .iter()
             .find(|target| target.site.address == site.address);
         match before {
-            Some(before) if before.site == site && before.transport == *transport => {
+            Some(before) if before.site == site && before.transport.is_same_as(transport) => {
                 Some(Arc::clone(before))
             }
             Some(before) => Self::new(site, transport, Arc::clone(&before.record)),
@@ -127,23 +122,5 @@ impl Target {
             is_healthy: self.record.health.lock().is_healthy(),
             is_ejected: self.record.outlier.is_ejected(now),
         }
-    }
-}
-
-impl Transport {
-    fn peer(&self, address: &Address) -> Option<HttpPeer> {
-        let mut peer = match address {
-            // With an address and not a name: Pingora would resolve a name in place, and block on it.
-            Address::Inet(inet) => HttpPeer::new(*inet, false, String::new()),
-            Address::Unix(path) => HttpPeer::new_uds(path, false, String::new()).ok()?,
-        };
-        let options = &mut peer.options;
-        options.connection_timeout = Some(self.timeouts.connect);
-        options.total_connection_timeout = Some(self.timeouts.connect);
-        options.read_timeout = Some(self.timeouts.request);
-        options.write_timeout = Some(self.timeouts.request);
-        options.idle_timeout = Some(self.timeouts.idle);
-        options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-        Some(peer)
     }
 }

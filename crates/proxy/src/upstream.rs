@@ -28,7 +28,8 @@ use crate::{
     resolve,
     roster::{Roster, Wish},
     snapshot::Surroundings,
-    target::{Target, Transport},
+    target::Target,
+    transport::Transport,
 };
 
 /// How the embedded auth service is called among the upstreams. No configured one can be: names have no colon.
@@ -91,9 +92,7 @@ impl Upstream {
             is_auth: false,
             metrics: metrics.upstream(&upstream.name),
             endpoints: upstream.endpoints.clone(),
-            transport: Arc::new(Transport {
-                timeouts: upstream.timeouts,
-            }),
+            transport: Arc::new(Transport::of(upstream)),
             health_check: upstream.health_check.clone(),
             outlier: upstream.outlier,
             roster: ArcSwap::default(),
@@ -129,7 +128,7 @@ impl Upstream {
                 .map(|path| Endpoint::new(Location::Unix(path.to_owned())))
                 .into_iter()
                 .collect(),
-            transport: Arc::new(Transport { timeouts }),
+            transport: Arc::new(Transport::local(timeouts)),
             health_check: None,
             outlier: None,
             roster: ArcSwap::default(),

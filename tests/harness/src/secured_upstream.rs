@@ -83,21 +83,27 @@ struct Shared {
 impl SecuredUpstream {
     /// Speaks HTTP/2 from the first byte (prior knowledge), and answers everything with 200.
     pub fn http2() -> anyhow::Result<Self> {
-        Self::start(None)
+        Self::http2_at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// As [`Self::http2`], at an address that another has left.
+    pub fn http2_at(address: SocketAddr) -> anyhow::Result<Self> {
+        Self::start(address, None)
     }
 
     /// Speaks what ALPN settles on, HTTP/1.1 where it settles on nothing, and answers everything with 200.
     pub fn over_tls(config: ServerConfig) -> anyhow::Result<Self> {
-        Self::start(Some(TlsAcceptor::from(Arc::new(config))))
+        let anywhere = (Ipv4Addr::LOCALHOST, 0).into();
+        Self::start(anywhere, Some(TlsAcceptor::from(Arc::new(config))))
     }
 
-    fn start(tls: Option<TlsAcceptor>) -> anyhow::Result<Self> {
+    fn start(address: SocketAddr, tls: Option<TlsAcceptor>) -> anyhow::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()?;
         let listener = runtime
-            .block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+            .block_on(TcpListener::bind(address))
             .context("binding an upstream")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {

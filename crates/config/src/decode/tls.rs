@@ -1,8 +1,13 @@
-//! `tls:` of a listener. The files it names are read and checked here; the types are in [`crate::certificates`].
+//! `tls:` of a listener and of an upstream. The files they name are read and checked here; the types are in
+//! [`crate::certificates`] and [`crate::upstreams`].
 
+use std::net::IpAddr;
+
+use super::endpoints::is_host_name;
 use crate::{
     certificates::{Authorities, Fault, KeyPair, Tls},
     reader::{Section, Value},
+    upstreams::UpstreamTls,
 };
 
 /// What has a mistake is left out: a configuration with one is never handed out.
@@ -23,6 +28,30 @@ pub(super) fn tls(section: &Section<'_>) -> Option<Tls> {
         certificates,
         client_ca,
     })
+}
+
+/// Verified in any case: Pingora would verify nothing where no name is given.
+pub(super) fn upstream_tls(section: &Section<'_>) -> UpstreamTls {
+    let server_name = section.require(
+        "server_name",
+        "write the name that the endpoints' certificates are for, such as hotel.internal",
+    );
+    let has_identity = section.find("certificate").is_some() || section.find("key").is_some();
+    UpstreamTls {
+        server_name: server_name
+            .and_then(|name| name.parse(server))
+            .unwrap_or_default(),
+        ca: section.find("ca").and_then(|value| authorities(&value)),
+        identity: has_identity.then(|| pair(section)).flatten(),
+    }
+}
+
+fn server(text: &str) -> Result<String, String> {
+    if is_host_name(text) || text.parse::<IpAddr>().is_ok() {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("is no name that a certificate is for: write a host name or an address, without port and wildcard".to_owned())
+    }
 }
 
 fn several(list: &Value<'_>) -> Vec<KeyPair> {

@@ -6,11 +6,14 @@ use super::{
     at_least_a_millisecond,
     endpoints::{balance, endpoints, health_check, outlier},
     retries::retries,
+    tls::upstream_tls,
 };
 use crate::{
     reader::{Section, Value},
     units::MOST,
-    upstreams::{Balance, CircuitBreaker, FailureRate, SlowCalls, Upstream, UpstreamTimeouts},
+    upstreams::{
+        Balance, CircuitBreaker, FailureRate, Protocol, SlowCalls, Upstream, UpstreamTimeouts,
+    },
 };
 
 pub(super) fn upstreams(file: &Section<'_>) -> Vec<Arc<Upstream>> {
@@ -24,11 +27,15 @@ pub(super) fn upstreams(file: &Section<'_>) -> Vec<Arc<Upstream>> {
 }
 
 fn upstream(name: &str, section: &Section<'_>) -> Upstream {
-    tls(section);
-    section.later_unless("protocol", &["http1"]);
     Upstream {
         name: name.to_owned(),
         endpoints: endpoints(section),
+        tls: section
+            .find("tls")
+            .and_then(|value| value.section(upstream_tls)),
+        protocol: section.or("protocol", Protocol::Http1, |value| {
+            protocol(value, section)
+        }),
         balance: section.or("balance", Balance::LeastRequests, balance),
         health_check: section
             .find("health_check")
@@ -45,23 +52,22 @@ fn upstream(name: &str, section: &Section<'_>) -> Upstream {
     }
 }
 
-fn tls(section: &Section<'_>) {
-    let Some(value) = section.find("tls") else {
-        return;
-    };
-    let named = value.section(|tls| {
-        for key in ["ca", "certificate", "key"] {
-            tls.find(key);
+/// HTTP/2 is settled within TLS or known beforehand; which of the two is said, so that neither is taken for the other.
+fn protocol(value: &Value<'_>, upstream: &Section<'_>) -> Option<Protocol> {
+    let words = [
+        ("http1", Protocol::Http1),
+        ("h2", Protocol::H2),
+        ("h2c", Protocol::H2c),
+    ];
+    let protocol = value.word(&words)?;
+    match (protocol, upstream.find("tls").is_some()) {
+        (Protocol::H2, false) => {
+            value.mistake("needs `tls`: write it, or h2c for HTTP/2 without TLS")
         }
-        tls.find("server_name").is_some()
-    });
-    match named {
-        Some(true) => value.mistake("is not supported yet: remove it"),
-        Some(false) => {
-            value.mistake("TLS without a server name would not be verified: write `server_name`")
-        }
-        None => {}
+        (Protocol::H2c, true) => value.mistake("is HTTP/2 without TLS: write h2, or remove `tls`"),
+        (Protocol::Http1, _) | (Protocol::H2, true) | (Protocol::H2c, false) => {}
     }
+    Some(protocol)
 }
 
 fn timeouts(section: &Section<'_>) -> UpstreamTimeouts {

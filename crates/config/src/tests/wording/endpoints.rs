@@ -42,3 +42,28 @@ fn endpoints() {
     g.yaml:2:65: upstreams.hotel.outlier.max_ejected: `0%` is not a share: write 1% to 100%
     "#);
 }
+
+#[test]
+fn how_they_are_reached() {
+    let cases = [
+        "upstreams: { hotel: { endpoints: [a:1], balance: random, protocol: http3 } }",
+        "upstreams: { hotel: { endpoints: [a:1], protocol: h2 } }",
+        "upstreams: { hotel: { endpoints: [a:1], protocol: h2c, tls: { server_name: a } } }",
+        "upstreams: { hotel: { endpoints: [a:1], tls: { ca: ca.crt } } }",
+        "upstreams: { hotel: { endpoints: [a:1], tls: { server_name: '' } } }",
+        "upstreams: { hotel: { endpoints: [a:1], tls: { server_name: '*.a', verify: false } } }",
+        "upstreams: { hotel: { endpoints: [a:1], tls: { server_name: a, key: tls.key } } }",
+    ];
+    assert_snapshot!(table(&cases), @r#"
+    g.yaml:2:50: upstreams.hotel.balance: `random` is not known here: write least_requests, round_robin or { hash: ip }
+    g.yaml:2:68: upstreams.hotel.protocol: `http3` is not known here: write http1, h2 or h2c
+    g.yaml:2:51: upstreams.hotel.protocol: needs `tls`: write it, or h2c for HTTP/2 without TLS
+    g.yaml:2:51: upstreams.hotel.protocol: is HTTP/2 without TLS: write h2, or remove `tls`
+    g.yaml:2:46: upstreams.hotel.tls: `server_name` is missing: write the name that the endpoints' certificates are for, such as hotel.internal
+    g.yaml:2:52: upstreams.hotel.tls.ca: `ca.crt` cannot be read: it is not set
+    g.yaml:2:61: upstreams.hotel.tls.server_name: an empty text is no name that a certificate is for: write a host name or an address, without port and wildcard
+    g.yaml:2:61: upstreams.hotel.tls.server_name: `*.a` is no name that a certificate is for: write a host name or an address, without port and wildcard
+    g.yaml:2:68: upstreams.hotel.tls.verify: this key is not known: remove it, or use server_name, certificate, key or ca
+    g.yaml:2:46: upstreams.hotel.tls: `certificate` is missing: name its PEM file, such as /etc/tls/tls.crt
+    "#);
+}

@@ -10,9 +10,6 @@ fn upstreams() {
         "upstreams: { hotel: {} }",
         "upstreams: { hotel: { endpoints: [] } }",
         "upstreams: { hotel: { endpoints: [localhost, 127.0.0.1:0, 300.0.0.1:80, 'unix:relative', a:1, a:1] } }",
-        "upstreams: { hotel: { endpoints: [a:1], tls: { ca: ca.crt } } }",
-        "upstreams: { hotel: { endpoints: [a:1], tls: { server_name: a } } }",
-        "upstreams: { hotel: { endpoints: [a:1], balance: random, protocol: h2 } }",
         "upstreams: { hotel: { endpoints: [a:1], timeouts: { connect: 0s, request: 1w } } }",
         "upstreams: { hotel: { endpoints: [a:1], retries: { attempts: 0, when: [connect, 502, '502', always, '500'], budget: 120% } } }",
         "upstreams: { hotel: { endpoints: [a:1], max_in_flight: 0 } }",
@@ -27,10 +24,6 @@ fn upstreams() {
     g.yaml:2:59: upstreams.hotel.endpoints[2]: `300.0.0.1:80` is not an endpoint: write host:port or unix:/path, without http://
     g.yaml:2:73: upstreams.hotel.endpoints[3]: `unix:relative` is not an endpoint: write host:port or unix:/path, without http://
     g.yaml:2:95: upstreams.hotel.endpoints[5]: is written twice: keep one, with a `weight` if it is to get more
-    g.yaml:2:46: upstreams.hotel.tls: TLS without a server name would not be verified: write `server_name`
-    g.yaml:2:46: upstreams.hotel.tls: is not supported yet: remove it
-    g.yaml:2:50: upstreams.hotel.balance: `random` is not known here: write least_requests, round_robin or { hash: ip }
-    g.yaml:2:68: upstreams.hotel.protocol: is not supported yet: remove it, or write http1
     g.yaml:2:62: upstreams.hotel.timeouts.connect: `0s` is out of range: write 1ms to 3650d
     g.yaml:2:75: upstreams.hotel.timeouts.request: `1w` is not a duration: write a number and ms, s, m, h or d, such as 500ms or 15m
     g.yaml:2:62: upstreams.hotel.retries.attempts: `0` must be a whole number, from 1 to 5
