@@ -54,6 +54,8 @@ mod postgres;
 #[cfg(test)]
 mod registration;
 #[cfg(test)]
+mod rehearsing;
+#[cfg(test)]
 mod reload_stage;
 #[cfg(test)]
 mod reload_triggers;

@@ -8,7 +8,9 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use portcullis_config::schema::JSON_SCHEMA;
 
-use crate::{backup, check, demo, healthcheck, migrate, output, run, user};
+use crate::{
+    backup, check, demo, explain, healthcheck, migrate, output, rehearsed_table, run, user,
+};
 
 const DEFAULT_CONFIG: &str = "gateway.yaml";
 
@@ -35,6 +37,14 @@ enum Command {
     /// Read the configuration and report every mistake at once
     #[command(after_help = "Example:\n  portcullis check --config gateway.yaml")]
     Check(Output),
+    /// Tell what the gateway would do with one request, step by step; exit code 0 if it would let it through
+    #[command(
+        after_help = "Example:\n  portcullis explain GET /hotel-db/rooms --ip 203.0.113.7 --token - < token.txt"
+    )]
+    Explain(explain::Question),
+    /// Compare a table of requests with what the gateway would do; exit code 0 if all are as expected
+    #[command(after_help = "Example:\n  portcullis test policy-tests.yaml")]
+    Test(rehearsed_table::Table),
     /// Print the JSON Schema of the configuration, for editors and other programs
     #[command(after_help = "Example:\n  portcullis schema")]
     Schema,
@@ -83,6 +93,8 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run => run::run(config),
         Command::Check(output) => check::check(config, output),
+        Command::Explain(question) => explain::explain(config, &question),
+        Command::Test(table) => rehearsed_table::test(config, &table),
         Command::Schema => Ok(schema()),
         Command::Demo(options) => demo::demo(cli.config.as_deref(), &options),
         Command::Migrate(output) => migrate::migrate(config, output),

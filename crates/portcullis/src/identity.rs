@@ -67,7 +67,7 @@ impl Identity {
     pub(crate) fn verifier(&self, config: &Config) -> anyhow::Result<Arc<Verifier>> {
         let signing = self.own.as_ref().map(|own| &*own.signing);
         let revocations = Arc::clone(&self.revocations);
-        verifier(config, signing, &self.keeper, revocations).map(Arc::new)
+        verifier(config, signing, Some(&self.keeper), revocations).map(Arc::new)
     }
 
     /// Starts the auth service, if there is one. Must be called inside the runtime.

@@ -9,6 +9,7 @@ use portcullis_config::{
 };
 use portcullis_store::{KeyState, Store, StoredKey};
 use portcullis_tokens::{SigningAlgorithm, SigningKey, WrappingKey};
+use secrecy::SecretString;
 
 use crate::clock;
 
@@ -20,11 +21,9 @@ pub(crate) async fn signing_key(
     store: &Store,
     root: &RootKeyBytes,
 ) -> anyhow::Result<SigningKey> {
-    let algorithm = match &auth.signing {
-        Signing::Hs256 { secret } => return Ok(SigningKey::from_secret(secret)?),
-        Signing::Es256 => SigningAlgorithm::Es256,
-        Signing::EdDsa => SigningAlgorithm::EdDsa,
-        Signing::Rs256 => SigningAlgorithm::Rs256,
+    let algorithm = match source(auth) {
+        Source::Configured(secret) => return Ok(SigningKey::from_secret(secret)?),
+        Source::Kept(algorithm) => algorithm,
     };
     let wrapping = WrappingKey::derive(root, PURPOSE);
     if let Some(kept) = active(store).await? {
@@ -44,6 +43,34 @@ pub(crate) async fn signing_key(
         .await?
         .context("the database took no signing key and has none")?;
     open(&kept, algorithm, &wrapping)
+}
+
+/// Where the key comes from.
+pub(crate) enum Source<'a> {
+    Configured(&'a SecretString),
+    /// In the database.
+    Kept(SigningAlgorithm),
+}
+
+pub(crate) fn source(auth: &Auth) -> Source<'_> {
+    match &auth.signing {
+        Signing::Hs256 { secret } => Source::Configured(secret),
+        Signing::Es256 => Source::Kept(SigningAlgorithm::Es256),
+        Signing::EdDsa => Source::Kept(SigningAlgorithm::EdDsa),
+        Signing::Rs256 => Source::Kept(SigningAlgorithm::Rs256),
+    }
+}
+
+/// The key that a gateway made before, for whoever only reads.
+pub(crate) async fn kept(
+    algorithm: SigningAlgorithm,
+    store: &Store,
+    root: &RootKeyBytes,
+) -> anyhow::Result<Option<SigningKey>> {
+    let wrapping = WrappingKey::derive(root, PURPOSE);
+    let kept = active(store).await?;
+    kept.map(|kept| open(&kept, algorithm, &wrapping))
+        .transpose()
 }
 
 async fn active(store: &Store) -> anyhow::Result<Option<StoredKey>> {

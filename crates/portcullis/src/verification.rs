@@ -16,11 +16,11 @@ const CACHED_TOKENS: usize = 100_000;
 const CACHED_BYTES: usize = 100 * 1024 * 1024;
 
 /// The verifier of everything the configuration names. `signing` is absent where `auth` is; `keeper` holds the keys that
-/// change while the gateway runs.
+/// change while the gateway runs, and is absent where nobody is to be asked for any.
 pub(crate) fn verifier(
     config: &Config,
     signing: Option<&SigningKey>,
-    keeper: &KeyKeeper,
+    keeper: Option<&KeyKeeper>,
     revocations: Arc<Revocations>,
 ) -> anyhow::Result<Verifier> {
     let remembered: Arc<[Arc<str>]> = config.counted_claims().into_iter().map(Arc::from).collect();
@@ -54,15 +54,16 @@ pub(crate) fn verifier(
     Ok(Verifier::new(parts)?)
 }
 
-fn foreign(issuer: &Issuer, keeper: &KeyKeeper) -> anyhow::Result<IssuerSpec> {
-    let keys = match keeper.keys_of(issuer)? {
+fn foreign(issuer: &Issuer, keeper: Option<&KeyKeeper>) -> anyhow::Result<IssuerSpec> {
+    let kept = keeper.map(|keeper| keeper.keys_of(issuer)).transpose()?;
+    let keys = match kept.flatten() {
         Some(keys) => keys,
         None => fixed_keys(issuer)?.into(),
     };
     Ok(IssuerSpec::foreign(issuer, keys)?)
 }
 
-/// Of an issuer whose key stays what it is until somebody changes the configuration.
+/// What lies on this machine. Keys that would have to be fetched are none.
 fn fixed_keys(issuer: &Issuer) -> anyhow::Result<KeySet> {
     Ok(match &issuer.keys {
         KeySource::PublicKeyFile(path) => {
@@ -71,6 +72,11 @@ fn fixed_keys(issuer: &Issuer) -> anyhow::Result<KeySet> {
             KeySet::from_pem(&pem, &issuer.algorithms)?
         }
         KeySource::Secret(secret) => KeySet::from_secret(secret, &issuer.algorithms)?,
-        KeySource::JwksUrl(_) | KeySource::Discovery | KeySource::JwksFile(_) => KeySet::empty(),
+        KeySource::JwksFile(path) => {
+            let document =
+                fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            KeySet::from_jwks(&document, &issuer.algorithms)?.keys
+        }
+        KeySource::JwksUrl(_) | KeySource::Discovery => KeySet::empty(),
     })
 }

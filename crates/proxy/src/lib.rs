@@ -40,7 +40,7 @@ mod transport;
 mod upstream;
 
 pub use gateway::{Clock, SpanSink};
-pub use rehearsal::{Rehearsal, RehearsedRequest};
+pub use rehearsal::{Account, Outcome, Rehearsal, RehearsedRequest, Step, StepAccount, Verdict};
 pub use reload::{ReloadParts, Reloader};
 pub use serve::{CloseWithin, Parts, Server, StartError};
 pub use status::{BreakerStatus, EndpointStatus, Status, UpstreamStatus};

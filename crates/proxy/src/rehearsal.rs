@@ -1,4 +1,7 @@
-//! Admission without a socket: the real checks in the real order, for measuring them alone.
+//! Admission without a socket: the real checks in the real order, for measuring them alone, and for asking what they
+//! would do with one request and why.
+
+mod account;
 
 use std::net::IpAddr;
 
@@ -14,7 +17,10 @@ use crate::{
     serve::{Parts, StartError},
 };
 
-/// A gateway that decides and never listens.
+pub use account::{Account, Outcome, Step, StepAccount, Verdict};
+
+/// A gateway that decides and never listens. It knows no calls but those that were rehearsed: its limits are full and
+/// its breakers closed.
 pub struct Rehearsal(Gateway);
 
 /// A request to be decided on, any number of times.
@@ -46,6 +52,17 @@ impl Rehearsal {
             Ok(_) | Err(Stop::Answered(_)) => Ok(()),
             Err(Stop::Refused(rejection)) => Err(rejection.code()),
         }
+    }
+
+    /// As [`Self::admit`] for a request that came from `peer`, and tells of every step.
+    pub async fn explain(&self, request: &RehearsedRequest, peer: IpAddr) -> Account {
+        let snapshot = self.0.snapshot.load_full();
+        let headers = &request.0.headers;
+        let client = snapshot.trusted_proxies.client_address(peer, headers);
+        let arrival = Arrival::new(&request.0, client, self.0.now());
+        let mut progress = Progress::default();
+        let decided = admission::admit(&self.0, &snapshot, &arrival, &mut progress).await;
+        Account::of(client.ip, decided, progress)
     }
 }
 

@@ -23,6 +23,20 @@ pub(crate) struct Stage {
     pub(crate) shadowed: Vec<Spend>,
 }
 
+impl Stage {
+    /// Of everything that is counted here, shadowed or not.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let rates = self.binding.iter().chain(&self.shadowed);
+        let rates = rates.map(|spend| spend.plan.name());
+        let caps = self.caps.iter().map(|cap| cap.plan.name());
+        caps.chain(rates)
+    }
+
+    pub(crate) fn has(&self, limit: &str) -> bool {
+        self.names().any(|name| name == limit)
+    }
+}
+
 /// What a request on a route takes from one limit.
 pub(crate) struct Spend {
     pub(crate) plan: Arc<LimitPlan>,

@@ -14,6 +14,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, EncodingKey, Header};
 use portcullis_config::{auth::Signing, issuers::Algorithm};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -160,7 +161,24 @@ impl SigningKey {
         let mut header = Header::new(algorithm::for_library(self.algorithm.as_algorithm()));
         header.typ = Some("at+jwt".to_owned());
         header.kid = Some(self.key_id.to_string());
-        let token = jsonwebtoken::encode(&header, claims, &self.signer)
+        self.encode(&header, claims)
+    }
+
+    /// A token as another issuer might make it, for rehearsing what the gateway would do with one. It is good only where
+    /// somebody has put this key in that issuer's place.
+    pub fn sign_foreign(
+        &self,
+        token_type: Option<&str>,
+        claims: &serde_json::Map<String, Value>,
+    ) -> Result<String, SignError> {
+        let mut header = Header::new(algorithm::for_library(self.algorithm.as_algorithm()));
+        header.typ = token_type.map(str::to_owned);
+        header.kid = Some(self.key_id.to_string());
+        self.encode(&header, claims)
+    }
+
+    fn encode(&self, header: &Header, claims: &impl Serialize) -> Result<String, SignError> {
+        let token = jsonwebtoken::encode(header, claims, &self.signer)
             .map_err(|_cause| SignError::Failed)?;
         if token.len() > MAX_ISSUED_BYTES {
             Err(SignError::TooLarge(MAX_ISSUED_BYTES))

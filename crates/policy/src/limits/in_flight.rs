@@ -21,6 +21,7 @@ const TURNS: usize = 64;
 
 /// One configured cap, compiled, over counts that outlive it.
 pub struct InFlightPlan {
+    name: Arc<str>,
     keying: Keying,
     counts: Arc<InFlightCounts>,
     most: isize,
@@ -40,11 +41,16 @@ impl InFlightPlan {
         seed: (u64, u64),
     ) -> Self {
         Self {
+            name: Arc::from(limit.name.as_str()),
             keying: Keying::new(&limit.key, limit.ipv6_prefix, seed),
             counts,
             most: isize::try_from(limit.most.get()).unwrap_or(isize::MAX),
             quota: Arc::new(Quota::of_places(&limit.name, limit.most)),
         }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Takes a place, if the caller has one left.
