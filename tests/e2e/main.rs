@@ -8,6 +8,8 @@ mod behind_a_proxy;
 #[cfg(test)]
 mod budgets;
 #[cfg(test)]
+mod certificates;
+#[cfg(test)]
 mod circuit_breaking;
 #[cfg(test)]
 mod command_line;

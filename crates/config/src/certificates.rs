@@ -1,13 +1,9 @@
 //! Certificates and keys: the PEM files a handshake needs, read and checked so that nothing is wrong with them later.
 //!
-//! Files are read through the closure that also reads secrets. The paths are kept beside what was read: whoever renews
-//! a certificate reads them again with [`Tls::read_again`].
+//! Files are read through the closure that also reads secrets. A certificate is renewed by reading the configuration
+//! again: whoever compares the two asks [`Tls::is_same_as`].
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use rustls::{
     RootCertStore,
@@ -18,10 +14,7 @@ use rustls::{
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
 
-use crate::{
-    references::{Reference, Secrets},
-    units::Timestamp,
-};
+use crate::units::Timestamp;
 
 /// What a listener shows, and what it asks for.
 #[derive(Clone, Debug)]
@@ -58,35 +51,7 @@ pub(crate) enum Fault {
     Key(String),
 }
 
-/// By the files it names. What is in them may change under a running gateway, see [`Tls::is_same_as`].
-impl PartialEq for Tls {
-    fn eq(&self, other: &Self) -> bool {
-        let paths = |tls: &Self| -> Vec<_> {
-            let pairs = tls.certificates.iter();
-            pairs
-                .map(|pair| (pair.certificate.clone(), pair.key.clone()))
-                .collect()
-        };
-        let client_ca = |tls: &Self| tls.client_ca.as_ref().map(|known| known.path.clone());
-        paths(self) == paths(other) && client_ca(self) == client_ca(other)
-    }
-}
-
-impl Eq for Tls {}
-
 impl Tls {
-    /// The same paths, as they are now. The error names the file.
-    pub fn read_again(&self, files: Secrets<'_>) -> Result<Self, String> {
-        let certificates = self.certificates.iter().map(|pair| pair.read_again(files));
-        let client_ca = self.client_ca.as_ref();
-        Ok(Self {
-            certificates: certificates.collect::<Result<_, _>>()?,
-            client_ca: client_ca
-                .map(|authorities| authorities.read_again(files))
-                .transpose()?,
-        })
-    }
-
     /// Whether a handshake with the one is as one with the other.
     pub fn is_same_as(&self, other: &Self) -> bool {
         let chains = |tls: &Self| -> Vec<_> {
@@ -124,19 +89,6 @@ impl KeyPair {
             private: Arc::new(private),
             names,
             expires,
-        })
-    }
-
-    fn read_again(&self, files: Secrets<'_>) -> Result<Self, String> {
-        let chain = text_of(&self.certificate, files)?;
-        let private = text_of(&self.key, files)?;
-        let pair = Self::of(
-            (self.certificate.clone(), chain),
-            (self.key.clone(), private),
-        );
-        pair.map_err(|fault| match fault {
-            Fault::Certificate(complaint) => about(&self.certificate, &complaint),
-            Fault::Key(complaint) => about(&self.key, &complaint),
         })
     }
 
@@ -182,11 +134,6 @@ impl Authorities {
         })
     }
 
-    fn read_again(&self, files: Secrets<'_>) -> Result<Self, String> {
-        let text = text_of(&self.path, files)?;
-        Self::of(self.path.clone(), &text).map_err(|complaint| about(&self.path, &complaint))
-    }
-
     pub fn roots(&self) -> &Arc<RootCertStore> {
         &self.roots
     }
@@ -213,15 +160,6 @@ impl fmt::Debug for Authorities {
 }
 
 const UNREADABLE: &str = "holds a certificate that cannot be read";
-
-/// As the closure reads them, with the reason in words where it cannot.
-fn text_of(path: &Path, files: Secrets<'_>) -> Result<SecretString, String> {
-    files(&Reference::File(path.to_owned())).map_err(|reason| about(path, &reason))
-}
-
-fn about(path: &Path, complaint: &str) -> String {
-    format!("{}: {complaint}", path.display())
-}
 
 fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();

@@ -3,11 +3,14 @@
 //! Sockets are bound, threads are started and databases are opened before the first request; the auth service is built
 //! beside them, from the whole of `auth`. Everything else follows a reload.
 
+use std::collections::BTreeSet;
+
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     Config,
     auth::{Auth, Signing},
+    server::Listener,
     storage::{Database, Redis, RootKeyBytes},
 };
 
@@ -21,8 +24,7 @@ impl Config {
         let mut keys = Vec::new();
         let mut keep = Keep(&mut keys);
         let (server, now) = (&mut self.server, &running.server);
-        // By their addresses and paths: what is in the files of a certificate need not wait for a restart.
-        keep.that("server.listeners", &mut server.listeners, &now.listeners);
+        keep.listeners(&mut server.listeners, &now.listeners);
         keep.that("server.admin", &mut server.admin, &now.admin);
         keep.that("server.threads", &mut server.threads, &now.threads);
         keep.that("server.access_log", &mut server.access_log, &now.access_log);
@@ -57,6 +59,24 @@ impl Keep<'_> {
             wanted.clone_from(running);
             self.0.push(key);
         }
+    }
+
+    /// What is bound stays, and whether it speaks TLS; what it shows with TLS may change at any time.
+    fn listeners(&mut self, wanted: &mut Vec<Listener>, running: &[Listener]) {
+        let bound = |listeners: &[Listener]| -> BTreeSet<_> {
+            let kinds = listeners.iter();
+            kinds.map(|one| (one.address, one.tls.is_some())).collect()
+        };
+        if bound(wanted) == bound(running) {
+            return;
+        }
+        let kept = running.iter().map(|bound| {
+            let renewed = wanted.iter().find(|one| one.address == bound.address);
+            let renewed = renewed.filter(|one| one.tls.is_some() == bound.tls.is_some());
+            renewed.unwrap_or(bound).clone()
+        });
+        *wanted = kept.collect();
+        self.0.push("server.listeners");
     }
 
     fn auth(&mut self, wanted: &mut Auth, running: &Auth) {

@@ -21,7 +21,7 @@ pub struct Server {
     pub traces: Option<TraceCollector>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Listener {
     pub address: SocketAddr,
     /// Absent: plain HTTP/1.1.

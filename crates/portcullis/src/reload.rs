@@ -172,7 +172,7 @@ impl Reload {
             config: &config,
             verifier,
         };
-        self.proxy.reload(parts).await;
+        self.proxy.reload(parts).await?;
         let configuration = Configuration {
             config,
             origin: origin.clone(),

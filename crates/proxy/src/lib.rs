@@ -11,6 +11,7 @@ mod admission;
 mod answer;
 mod attempt;
 mod authentication;
+mod certificates;
 mod connection;
 mod exchange;
 mod forward;
@@ -44,4 +45,4 @@ pub use rehearsal::{Account, Outcome, Rehearsal, RehearsedRequest, Step, StepAcc
 pub use reload::{ReloadParts, Reloader};
 pub use serve::{CloseWithin, Parts, Server, StartError};
 pub use status::{BreakerStatus, EndpointStatus, Status, UpstreamStatus};
-pub use tls::{Certificates, TlsError};
+pub use tls::TlsError;

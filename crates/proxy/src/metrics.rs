@@ -8,6 +8,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use http::{Method, StatusCode};
 use parking_lot::RwLock;
+use portcullis_config::certificates::KeyPair;
 use portcullis_policy::breaker::{State, Transition};
 use portcullis_tokens::CacheCounts;
 use prometheus::{
@@ -39,6 +40,7 @@ pub(crate) struct Metrics {
     token_cache: IntCounterVec,
     open_connections: IntGaugeVec,
     failed_handshakes: IntCounterVec,
+    pub(crate) certificate_expiry: IntGaugeVec,
     pub(crate) malformed_requests: IntCounter,
     pub(crate) access_log_dropped: IntCounter,
 }
@@ -81,6 +83,11 @@ impl Metrics {
                 "open_connections",
                 "Client connections open now.",
                 &["listener"],
+            )?,
+            certificate_expiry: to.gauges(
+                "tls_certificate_expiry_timestamp_seconds",
+                "When clients begin to refuse the certificate in this file.",
+                &["listener", "certificate"],
             )?,
             failed_handshakes: to.counters(
                 "tls_handshake_failures_total",
@@ -141,6 +148,13 @@ impl Metrics {
     pub(crate) fn open_connections(&self, listener: SocketAddr) -> IntGauge {
         self.open_connections
             .with_label_values(&[&listener.to_string()])
+    }
+
+    pub(crate) fn certificate_expires(&self, listener: SocketAddr, pair: &KeyPair) {
+        let labels = [&*listener.to_string(), &*pair.certificate.to_string_lossy()];
+        let seconds = i64::try_from(pair.expires().as_millis() / 1000).unwrap_or(i64::MAX);
+        let gauge = self.certificate_expiry.with_label_values(&labels);
+        gauge.set(seconds);
     }
 
     pub(crate) fn failed_handshakes(&self, listener: SocketAddr) -> IntCounter {

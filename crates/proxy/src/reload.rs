@@ -10,9 +10,11 @@ use portcullis_tokens::Verifier;
 use tokio::runtime::Handle;
 
 use crate::{
+    certificates::Certificates,
     front_door::{Occupancy, Reception},
     gateway::Gateway,
     resolve,
+    tls::TlsError,
 };
 
 /// What a reload brings; everything else the gateway was made of stays.
@@ -27,6 +29,7 @@ pub struct Reloader {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) occupancy: Arc<Occupancy>,
     pub(crate) reception: Arc<Reception>,
+    pub(crate) certificates: Arc<Certificates>,
     /// The proxy's own: what tends a snapshot in the background runs there.
     pub(crate) runtime: Handle,
 }
@@ -34,7 +37,11 @@ pub struct Reloader {
 impl Reloader {
     /// Returns once new requests get the new configuration. Waits only for names that are to be resolved, and for those
     /// not long; two reloads must not overlap, hence `&mut`.
-    pub async fn reload(&mut self, parts: ReloadParts<'_>) {
+    ///
+    /// # Errors
+    /// Where a certificate cannot be used after all. What was in force then stays.
+    pub async fn reload(&mut self, parts: ReloadParts<'_>) -> Result<(), TlsError> {
+        let renewal = self.certificates.prepare(&parts.config.server.listeners)?;
         let snapshot = Arc::new(self.gateway.compile(parts.config, &parts.verifier));
         // Before the first request needs them, so that a new upstream is not refused for want of an address.
         resolve::look_up(&snapshot).await;
@@ -44,6 +51,8 @@ impl Reloader {
             .resize(limits.connections, limits.connections_per_ip);
         self.reception.renew(&snapshot);
         self.gateway.put_in_force(snapshot, &self.runtime);
+        self.certificates.renew(renewal, &self.gateway);
+        Ok(())
     }
 }
 

@@ -27,12 +27,13 @@ use tokio::{
 };
 
 use crate::{
+    certificates::Certificates,
     front_door::{FrontDoor, Occupancy, Reception},
     gateway::{Clock, Gateway, SpanSink},
     lifecycle::Lifecycle,
     reload::Reloader,
     status::Status,
-    tls::{Certificates, Terminator, TlsError},
+    tls::{Terminator, TlsError},
 };
 
 /// As many as may wait to be accepted; a burst beyond it is refused by the kernel.
@@ -96,6 +97,7 @@ pub struct Server {
     gateway: Arc<Gateway>,
     occupancy: Arc<Occupancy>,
     reception: Arc<Reception>,
+    certificates: Arc<Certificates>,
     listeners: Vec<Listening>,
 }
 
@@ -104,6 +106,13 @@ struct Listening {
     address: SocketAddr,
     sockets: ListenFds,
     terminator: Option<Arc<Terminator>>,
+}
+
+impl Listening {
+    fn secured(&self) -> Option<(SocketAddr, Arc<Terminator>)> {
+        let terminator = self.terminator.as_ref()?;
+        Some((self.address, Arc::clone(terminator)))
+    }
 }
 
 impl Server {
@@ -119,12 +128,15 @@ impl Server {
         let listeners = addresses
             .iter()
             .map(|listener| listen(&runtime, listener))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
         let occupancy = Arc::new(Occupancy::new(
             limits.connections,
             limits.connections_per_ip,
         ));
         let gateway = Arc::new(Gateway::assemble(parts)?);
+        let secured = listeners.iter().filter_map(Listening::secured);
+        let certificates = Arc::new(Certificates::new(secured.collect()));
+        certificates.tell(&gateway);
         let reception = Arc::new(Reception::of(&gateway.snapshot.load()));
         let conf = ServerConf {
             threads,
@@ -139,6 +151,7 @@ impl Server {
             gateway,
             occupancy,
             reception,
+            certificates,
             listeners,
         })
     }
@@ -148,23 +161,13 @@ impl Server {
         Status::new(Arc::clone(&self.gateway))
     }
 
-    /// For whoever watches the files of certificates, while the server runs.
-    pub fn certificates(&self) -> Certificates {
-        let secured = self.listeners.iter().filter_map(|listening| {
-            let terminator = listening.terminator.as_ref()?;
-            Some((listening.address, Arc::clone(terminator)))
-        });
-        Certificates {
-            terminators: secured.collect(),
-        }
-    }
-
     /// For whoever brings a new configuration, while the server runs.
     pub fn reloader(&self) -> Reloader {
         Reloader {
             gateway: Arc::clone(&self.gateway),
             occupancy: Arc::clone(&self.occupancy),
             reception: Arc::clone(&self.reception),
+            certificates: Arc::clone(&self.certificates),
             runtime: self.runtime.handle().clone(),
         }
     }

@@ -4,7 +4,7 @@
 //! gives it a minute. It is Pingora's own acceptor that makes it, so that the stream says of itself what Pingora asks:
 //! the protocol that was agreed on, and that it is encrypted.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use pingora::{
@@ -37,23 +37,40 @@ pub(crate) enum HandshakeError {
 }
 
 /// Ends TLS on the connections of one listener.
-pub(crate) struct Terminator {
-    /// Replaced as a whole, with the sessions it could resume: what a former certificate or authority vouched for is
-    /// not taken up again.
-    acceptor: ArcSwap<Acceptor>,
+pub(crate) struct Terminator(ArcSwap<Terms>);
+
+/// What a handshake goes by. Replaced as a whole, with the sessions that could be resumed: what a former certificate or
+/// authority vouched for is not taken up again.
+pub(crate) struct Terms {
+    tls: Tls,
+    acceptor: Acceptor,
+}
+
+impl Terms {
+    pub(crate) fn of(tls: &Tls) -> Result<Self, TlsError> {
+        Ok(Self {
+            tls: tls.clone(),
+            acceptor: acceptor(tls)?,
+        })
+    }
 }
 
 impl Terminator {
     pub(crate) fn new(tls: &Tls) -> Result<Self, TlsError> {
-        Ok(Self {
-            acceptor: ArcSwap::from_pointee(acceptor(tls)?),
-        })
+        Terms::of(tls).map(|terms| Self(ArcSwap::from_pointee(terms)))
     }
 
-    /// From the next handshake on. Connections that are open stay as they are.
-    pub(crate) fn renew(&self, tls: &Tls) -> Result<(), TlsError> {
-        self.acceptor.store(Arc::new(acceptor(tls)?));
-        Ok(())
+    pub(crate) fn renew(&self, terms: Terms) {
+        self.0.store(Arc::new(terms));
+    }
+
+    pub(crate) fn tls(&self) -> Tls {
+        self.0.load().tls.clone()
+    }
+
+    /// Whether a handshake would not differ.
+    pub(crate) fn shows(&self, tls: &Tls) -> bool {
+        self.0.load().tls.is_same_as(tls)
     }
 
     pub(crate) async fn shake_hands(
@@ -63,36 +80,18 @@ impl Terminator {
     ) -> Result<Stream, HandshakeError> {
         let socket = accepted.into_any().downcast::<Socket>();
         let mut socket = *socket.map_err(|_other| HandshakeError::NoSocket)?;
-        let acceptor = self.acceptor.load_full();
+        let terms = self.0.load_full();
         let shaken = async {
             // Port scanners and readiness probes connect and leave, which is no failure of anybody's.
             let begun = socket.try_peek(&mut [0]).await;
             begun.map_err(|_closed| HandshakeError::Silent)?;
-            let secured = acceptor.tls_handshake(socket).await;
+            let secured = terms.acceptor.tls_handshake(socket).await;
             secured.map_err(HandshakeError::Failed)
         };
         let secured = timeout(within, shaken).await;
         Ok(Box::new(
             secured.map_err(|_elapsed| HandshakeError::TooSlow)??,
         ))
-    }
-}
-
-/// The certificates of all listeners, for whoever watches their files.
-#[derive(Clone)]
-pub struct Certificates {
-    pub(crate) terminators: Vec<(SocketAddr, Arc<Terminator>)>,
-}
-
-impl Certificates {
-    /// Shows `tls` on the listener from its next handshake on. Nothing changes where it cannot be used, or where the
-    /// listener is none of those that speak TLS.
-    pub fn renew(&self, listener: SocketAddr, tls: &Tls) -> Result<(), TlsError> {
-        let found = self
-            .terminators
-            .iter()
-            .find(|(address, _)| *address == listener);
-        found.map_or(Ok(()), |(_, terminator)| terminator.renew(tls))
     }
 }
 

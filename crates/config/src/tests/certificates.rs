@@ -156,23 +156,52 @@ fn a_pair_is_whole_and_written_in_one_place() {
 }
 
 #[test]
-fn what_is_read_again_is_as_the_files_are_now() {
+fn a_renewed_certificate_is_told_from_the_one_before() {
     let authority = Authority::new("test").unwrap();
     let (shown, renewed) = (
         authority.server(&["a.test"]).unwrap(),
         authority.server(&["a.test"]).unwrap(),
     );
     let before = read(&pair_of(&shown));
-    let same = before.read_again(&on_disk).unwrap();
-    assert!(before.is_same_as(&same), "nothing has changed");
+    assert!(before.is_same_as(&read(&pair_of(&shown))));
     renewed.replace(&shown.certificate, &shown.key).unwrap();
-    let after = before.read_again(&on_disk).unwrap();
-    assert!(!before.is_same_as(&after));
-    assert_eq!(
-        after.certificates[0].certified().cert[0].as_ref(),
-        renewed.der()
+    assert!(!before.is_same_as(&read(&pair_of(&shown))));
+    let asking = |authority: &Authority| {
+        let ca = authority.certificate();
+        read(&format!("{}, client_ca: {}", pair_of(&shown), ca.display()))
+    };
+    assert!(!asking(&authority).is_same_as(&read(&pair_of(&shown))));
+    let other = Authority::new("other").unwrap();
+    assert!(!asking(&authority).is_same_as(&asking(&other)));
+}
+
+#[test]
+fn what_a_listener_shows_may_change_without_a_restart() {
+    let authority = Authority::new("test").unwrap();
+    let (one, other) = (
+        authority.server(&["a.test"]).unwrap(),
+        authority.server(&["b.test"]).unwrap(),
     );
-    fs::write(&shown.key, "half a ke").unwrap();
-    let error = after.read_again(&on_disk).unwrap_err();
-    assert!(error.contains(&*shown.key.to_string_lossy()), "{error}");
+    let running = listener(&pair_of(&one)).unwrap();
+    let mut wanted = listener(&pair_of(&other)).unwrap();
+    assert!(wanted.keep_what_needs_a_restart(&running).is_empty());
+    let mut moved = wanted.server.listeners[0].clone();
+    moved.address.set_port(2);
+    wanted.server.listeners.push(moved);
+    let listeners = wanted.keep_what_needs_a_restart(&running);
+    assert_eq!(listeners, ["server.listeners"]);
+    let [kept] = &*wanted.server.listeners else {
+        panic!("the new listener waits for the restart");
+    };
+    let shown = kept.tls.as_ref().expect("it has TLS");
+    assert_eq!(shown.certificates[0].names(), ["b.test"]);
+    let plain = parse(
+        &file("server: { listeners: [{ address: 127.0.0.1:1 }] }"),
+        "g.yaml",
+        &on_disk,
+    );
+    let mut plain = plain.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    plain.keep_what_needs_a_restart(&running);
+    let still = plain.server.listeners[0].tls.is_some();
+    assert!(still, "a listener never loses its TLS under way");
 }
