@@ -31,7 +31,7 @@ lint: ## formatting, clippy without a warning, licences and the arrows between t
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	scripts/deny
 
-bench: ## admission alone, and a cold token
+bench: ## admission alone, a cold token, and what grows with routes, callers and keys
 	@scripts/tools build
 	cargo bench --locked --package portcullis-benches $(ARGS)
 
