@@ -54,6 +54,8 @@ mod outliers;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
+mod redirects;
+#[cfg(test)]
 mod registration;
 #[cfg(test)]
 mod rehearsing;

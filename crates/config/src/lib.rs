@@ -21,12 +21,14 @@ pub mod cors;
 pub mod header_rules;
 pub mod issuers;
 pub mod limits;
+pub mod redirects;
 pub mod routes;
 pub mod schema;
 pub mod server;
 pub mod shadow;
 pub mod sharing;
 pub mod storage;
+pub mod templates;
 pub mod units;
 pub mod upstreams;
 

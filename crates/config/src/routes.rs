@@ -9,7 +9,9 @@ use crate::{
     cors::Cors,
     header_rules::HeaderRules,
     limits::{InFlightLimit, RateLimit},
+    redirects::Redirect,
     shadow::Shadow,
+    templates::PathTemplate,
     units::ByteSize,
     upstreams::Upstream,
 };
@@ -74,6 +76,8 @@ pub enum Target {
     Upstream(Arc<Upstream>),
     /// `builtin:auth`
     Auth,
+    /// None: the client is sent elsewhere.
+    Redirect(Redirect),
 }
 
 #[derive(Clone, Debug)]
@@ -102,11 +106,25 @@ pub struct Spend {
     pub cost: NonZeroU32,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rewrite {
-    /// Without a trailing slash; taken off whole segments only.
-    pub strip_prefix: String,
-    pub add_prefix: String,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rewrite {
+    /// Without a trailing slash each. Empty: none.
+    Prefixes {
+        /// Taken off whole segments only.
+        strip: String,
+        add: String,
+    },
+    /// For the paths that the route's pattern matches.
+    Template(PathTemplate),
+}
+
+impl Default for Rewrite {
+    fn default() -> Self {
+        Self::Prefixes {
+            strip: String::new(),
+            add: String::new(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +190,7 @@ impl PathPattern {
 }
 
 impl Segment {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text {
             "*" => return Ok(Self::Any),
             "**" => {

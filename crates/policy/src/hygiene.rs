@@ -23,6 +23,9 @@ use crate::rejection::{Malformation, Rejection};
 
 use fields::Fields;
 
+#[cfg(test)]
+pub(crate) use path::canonical as canonical_path;
+
 pub use fields::{BodyLength, is_dropped};
 
 /// Request targets beyond this are refused with 414, as by the servers behind us.

@@ -10,6 +10,7 @@
 pub mod clock;
 pub mod cors;
 pub mod problem;
+pub mod redirect;
 pub mod rejection;
 
 pub mod access;

@@ -280,7 +280,7 @@ mod tests {
                 Target::Upstream(upstream) if upstream.name == "hotel" => {
                     Some(upstream.endpoints.clone())
                 }
-                Target::Upstream(_) | Target::Auth => None,
+                Target::Upstream(_) | Target::Auth | Target::Redirect(_) => None,
             });
         assert!(
             led.into_iter()

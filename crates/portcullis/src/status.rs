@@ -94,6 +94,7 @@ fn route(route: &Route) -> Value {
         "upstream": match &route.target {
             Target::Upstream(upstream) => upstream.name.as_str(),
             Target::Auth => "builtin:auth",
+            Target::Redirect(_) => "none",
         },
         "auth": match &route.access {
             Access::Public => "public",

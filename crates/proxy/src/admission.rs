@@ -25,7 +25,7 @@ use portcullis_tokens::Principal;
 use smallvec::SmallVec;
 
 use crate::{
-    answer::{Stop, answer_preflight},
+    answer::{Stop, answer_preflight, answer_redirect},
     attempt::{enter_breaker, occupy},
     authentication::{Caller, authenticate},
     exchange::{InFlight, Progress},
@@ -144,6 +144,8 @@ pub(crate) async fn admit(
     let more = purse
         .spend(&route.principal_limits, &principal, progress)
         .await?;
+    let standing = nearest(spent, more);
+    answer_redirect(route, &clean.target, standing.as_ref())?;
     let at_upstream = progress.past(Check::MaxInFlight, occupy(&route.upstream))?;
     let target = forwarded_target(arrival.request, &clean.target, route)?;
     let permit = enter_breaker(gateway, &route.upstream, arrival.now);
@@ -151,7 +153,7 @@ pub(crate) async fn admit(
     Ok(Admitted {
         route: Arc::clone(route),
         dropped: clean.dropped.into_iter().cloned().collect(),
-        standing: nearest(spent, more),
+        standing,
         _at_upstream: at_upstream.unwrap_or_else(|| InFlight::new(&route.upstream.in_flight)),
         _places: [places, more_places],
         caller,
@@ -234,7 +236,9 @@ fn forwarded_target(
     target: &CanonicalTarget<'_>,
     route: &Route,
 ) -> Result<Option<Uri>, Rejection> {
-    let path = forwarding::rewrite(&route.rewrite, &target.path);
+    // The route has matched the path: were a template to miss something all the same, the request fails closed.
+    let rewritten = forwarding::rewrite(&route.rewrite, &target.path);
+    let path = rewritten.ok_or(Rejection::InternalError)?;
     // An absolute-form target holds a host as well, which an upstream might route on.
     let came_so =
         *path == *target.path && target.is_as_received() && request.raw_path().starts_with(b"/");

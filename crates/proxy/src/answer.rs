@@ -1,10 +1,12 @@
 //! What the gateway answers in an upstream's place without refusing.
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::RequestHeader;
 use portcullis_policy::{
     cors::{self, Cors},
+    hygiene::CanonicalTarget,
     limits::Standing,
+    redirect,
     rejection::Rejection,
 };
 
@@ -41,6 +43,24 @@ pub(crate) fn answer_preflight(
     Err(Stop::Answered(Answer {
         status: StatusCode::NO_CONTENT,
         headers: cors.permissions(cors::origin(&request.headers)),
+        standing: standing.cloned(),
+    }))
+}
+
+/// Answers for a route that redirects: everything it asks of a request has been asked.
+pub(crate) fn answer_redirect(
+    route: &Route,
+    target: &CanonicalTarget<'_>,
+    standing: Option<&Standing>,
+) -> Result<(), Stop> {
+    let Some(redirect) = &route.redirect else {
+        return Ok(());
+    };
+    let location = redirect::location(redirect, target).ok_or(Rejection::InternalError)?;
+    let no_body = (header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    Err(Stop::Answered(Answer {
+        status: redirect.status,
+        headers: vec![(header::LOCATION, location), no_body],
         standing: standing.cloned(),
     }))
 }

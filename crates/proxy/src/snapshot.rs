@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue};
 use portcullis_config::{
     Config,
     header_rules::HeaderRules,
+    redirects::Redirect,
     routes::{self, Access, AddressLists, AuditLevel, Rewrite, Target as RouteTarget},
     server::{SecurityHeaders, Server as ServerSettings},
     shadow::Check,
@@ -50,6 +51,8 @@ pub(crate) struct Snapshot {
 pub(crate) struct Route {
     pub(crate) name: Arc<str>,
     pub(crate) upstream: Arc<Upstream>,
+    /// Then nothing is asked of the upstream, which leads nowhere.
+    pub(crate) redirect: Option<Redirect>,
     pub(crate) access: Access,
     /// Spent before any cryptography.
     pub(crate) client_limits: Stage,
@@ -91,6 +94,7 @@ impl Snapshot {
             let upstream = match &route.target {
                 RouteTarget::Upstream(upstream) => upstreams.named(&upstream.name),
                 RouteTarget::Auth => upstreams.auth(),
+                RouteTarget::Redirect(_) => upstreams.nowhere(),
             };
             Arc::new(Route::compile(
                 route,
@@ -172,6 +176,10 @@ impl Route {
         let watched_body_limit = is_body_watched.then_some(own_body_limit);
         Self {
             name: Arc::from(route.name.as_str()),
+            redirect: match &route.target {
+                RouteTarget::Redirect(redirect) => Some(redirect.clone()),
+                RouteTarget::Upstream(_) | RouteTarget::Auth => None,
+            },
             access: route.access.clone(),
             client_limits,
             principal_limits,

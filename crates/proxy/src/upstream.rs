@@ -276,6 +276,11 @@ impl Upstreams {
         }
     }
 
+    /// For routes that answer by themselves.
+    pub(crate) fn nowhere(&self) -> Arc<Upstream> {
+        Arc::clone(&self.nowhere)
+    }
+
     /// The loader has resolved every name. One that is missing all the same leads nowhere, and never to another upstream.
     pub(crate) fn named(&self, name: &str) -> Arc<Upstream> {
         Arc::clone(self.named.get(name).unwrap_or(&self.nowhere))

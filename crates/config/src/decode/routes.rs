@@ -13,17 +13,14 @@ use super::{
     endpoints::is_host_name,
     header_rules,
     limits::{self, Drawn, Limits},
-    server, shadow,
+    redirects, rewriting, server, shadow,
 };
 use crate::{
     auth::Auth,
     issuers::Issuer,
     names,
     reader::{Section, Value},
-    routes::{
-        AddressLists, AuditLevel, IdentityHeaders, PathPattern, Rewrite, Route, RouteMatch,
-        Segment, Target,
-    },
+    routes::{AddressLists, AuditLevel, IdentityHeaders, PathPattern, Route, RouteMatch, Target},
     shadow::Shadow,
     units::MOST,
     upstreams::Upstream,
@@ -76,8 +73,7 @@ fn route(section: &Section<'_>, declared: &Declared<'_>) -> Option<Route> {
         .require("match", "write `match: { path: /x/** }`")
         .and_then(|value| value.section(route_match));
     let matches = matches.flatten();
-    let target = section.require("upstream", "name one of `upstreams`, or builtin:auth");
-    let target = target.and_then(|value| self::target(&value, declared));
+    let target = target(section, matches.as_ref(), declared);
     let open_to = section.require(
         "auth",
         "say which resource a token must be for, or say `auth: public` to leave it open",
@@ -86,7 +82,8 @@ fn route(section: &Section<'_>, declared: &Declared<'_>) -> Option<Route> {
     let drawn = section.or("rate_limits", Drawn::default(), |value| {
         Some(limits::drawn(value, declared.limits))
     });
-    let rewrite = section.within("rewrite", |rewrite| rewrite_of(rewrite, matches.as_ref()));
+    let pattern = matches.as_ref().map(|matches| &matches.path);
+    let rewrite = section.within("rewrite", |rewrite| rewriting::rewrite(rewrite, pattern));
     let shadow = section.find("shadow");
     let levels = [("refusals", AuditLevel::Refusals), ("all", AuditLevel::All)];
     // What may be missing comes last: its `?` leaves the function, and everything else is to be read before.
@@ -169,7 +166,22 @@ pub(super) fn host(text: &str) -> Result<String, String> {
     Ok(text.to_ascii_lowercase())
 }
 
-fn target(value: &Value<'_>, declared: &Declared<'_>) -> Option<Target> {
+fn target(
+    section: &Section<'_>,
+    matches: Option<&RouteMatch>,
+    declared: &Declared<'_>,
+) -> Option<Target> {
+    if let Some(value) = section.find("redirect") {
+        redirects::check_alone(section);
+        let redirect = value.section(|section| redirects::redirect(section, matches));
+        return redirect.flatten().map(Target::Redirect);
+    }
+    let remedy = "name one of `upstreams`, or builtin:auth; or write `redirect`";
+    let value = section.require("upstream", remedy)?;
+    upstream(&value, declared)
+}
+
+fn upstream(value: &Value<'_>, declared: &Declared<'_>) -> Option<Target> {
     let upstreams = declared.upstreams;
     let mut known: Vec<&str> = upstreams
         .iter()
@@ -186,47 +198,6 @@ fn target(value: &Value<'_>, declared: &Declared<'_>) -> Option<Target> {
     Some(upstream.map_or(Target::Auth, |upstream| {
         Target::Upstream(Arc::clone(upstream))
     }))
-}
-
-fn rewrite_of(section: &Section<'_>, matches: Option<&RouteMatch>) -> Rewrite {
-    let strip_prefix = section.or("strip_prefix", String::new(), |value| {
-        let prefix = value.parse(prefix)?;
-        if matches.is_some_and(|matches| !begins_with(&matches.path, &prefix)) {
-            value.mistake("is not how the paths of this route begin: nothing would be stripped");
-        }
-        Some(prefix)
-    });
-    Rewrite {
-        strip_prefix,
-        add_prefix: section.or("add_prefix", String::new(), |value| value.parse(prefix)),
-    }
-}
-
-fn prefix(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        return Ok(String::new());
-    }
-    let pattern = PathPattern::parse(text)?;
-    let literal = pattern
-        .segments
-        .iter()
-        .all(|segment| matches!(segment, Segment::Literal(_)));
-    if pattern.subtree || !literal || text.ends_with('/') {
-        return Err("is no prefix: write whole segments without `*` and without a `/` at the end, such as /api".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
-fn begins_with(path: &PathPattern, prefix: &str) -> bool {
-    let mut segments = path.segments.iter();
-    prefix
-        .split('/')
-        .skip(1)
-        .all(|wanted| match segments.next() {
-            Some(Segment::Literal(literal)) => literal == wanted,
-            Some(Segment::Any) => true,
-            None => false,
-        })
 }
 
 fn forward(section: &Section<'_>) -> IdentityHeaders {

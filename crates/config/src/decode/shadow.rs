@@ -50,9 +50,9 @@ fn missing(check: Check, route: &Route) -> Option<&'static str> {
         Check::Token | Check::Access => matches!(route.access, Access::Public),
         Check::MaxInFlight => match &route.target {
             Target::Upstream(upstream) => upstream.max_in_flight.is_none(),
-            Target::Auth => true,
+            Target::Auth | Target::Redirect(_) => true,
         },
-        Check::CircuitBreaker => matches!(route.target, Target::Auth),
+        Check::CircuitBreaker => !matches!(route.target, Target::Upstream(_)),
     };
     is_missing.then_some(match check {
         Check::Address => "would report nothing: this route has no `ip` lists",
@@ -61,6 +61,6 @@ fn missing(check: Check, route: &Route) -> Option<&'static str> {
         }
         Check::Token | Check::Access => "would report nothing: this route is public",
         Check::MaxInFlight => "would report nothing: the upstream has no `max_in_flight`",
-        Check::CircuitBreaker => "would report nothing: the embedded auth service has no breaker",
+        Check::CircuitBreaker => "would report nothing: only what leads to one of `upstreams` has a breaker",
     })
 }

@@ -24,7 +24,7 @@ fn shadows_of_checks() {
     g.yaml:2:97: routes[0].shadow[2]: would report nothing: this route has no `body` of its own, and the server's stays in force
     g.yaml:2:103: routes[0].shadow[3]: would report nothing: this route has no `ip` lists
     g.yaml:2:112: routes[0].shadow[4]: would report nothing: the upstream has no `max_in_flight`
-    g.yaml:2:89: routes[0].shadow[0]: would report nothing: the embedded auth service has no breaker
+    g.yaml:2:89: routes[0].shadow[0]: would report nothing: only what leads to one of `upstreams` has a breaker
     g.yaml:2:106: routes[0].shadow[1]: would report nothing: the upstream has no `max_in_flight`
     g.yaml:2:130: routes[0].shadow[2]: is written twice: keep one
     g.yaml:3:103: routes[0].shadow[0]: is a check and a rate limit of this route: give the limit another name
@@ -98,5 +98,70 @@ fn header_rules() {
     g.yaml:8:27: routes[1].headers.reply: this key is not known: remove it, or use request or response
     g.yaml:4:3: routes[1]: `headers.response` names `vary`, which `cors` sets: remove it from one of them
     g.yaml:4:3: routes[1]: `headers.response` names `access-control-allow-origin`, which `cors` sets: remove it from one of them
+    "#);
+}
+
+#[test]
+fn templates() {
+    let cases = [
+        "rewrite: { template: b }",
+        "rewrite: { template: '/{rest}' }",
+        "rewrite: { template: '/{1}' }",
+        "rewrite: { template: '/x{1}' }",
+        "rewrite: { template: '/x//y' }",
+        "rewrite: { template: '/x/{path}' }",
+        "rewrite: { template: '/*' }",
+        "rewrite: { template: '/c', strip_prefix: /b }",
+    ];
+    assert_snapshot!(routes(&cases), @r#"
+    g.yaml:8:24: routes[1].rewrite.template: `b` is not a path: begin it with `/`
+    g.yaml:8:24: routes[1].rewrite.template: `/{rest}` has {rest}, but the route's path has no `**`
+    g.yaml:8:24: routes[1].rewrite.template: `/{1}` has a name in braces that stands for nothing here: {1} is what the first `*` of the route's path matched, {rest} at the end what `**` did, {path} at the end the whole path
+    g.yaml:8:24: routes[1].rewrite.template: `/x{1}` has braces within a segment: what they name stands for a whole one
+    g.yaml:8:24: routes[1].rewrite.template: `/x//y` has an empty segment: write single slashes, and none before {path}
+    g.yaml:8:24: routes[1].rewrite.template: `/x/{path}` has an empty segment: write single slashes, and none before {path}
+    g.yaml:8:24: routes[1].rewrite.template: `/*` has `*`: write {1} for what the first one matched
+    g.yaml:8:24: routes[1].rewrite.template: makes the whole path: remove the prefixes, or this
+    "#);
+}
+
+#[test]
+fn redirects() {
+    let cases = [
+        "redirect: {}",
+        "redirect: { to: 'https://{host}{path}', status: 200 }",
+        "redirect: { to: 'ftp://a' }",
+        "redirect: { to: '//evil.test' }",
+        "redirect: { to: 'https://a.{path}' }",
+        "redirect: { to: 'https://{host}.evil.test/' }",
+        "redirect: { to: 'https://{path}' }",
+        "redirect: { to: 'https://a:0/' }",
+        "redirect: { to: 'https://u@a/' }",
+        "redirect: { to: '{path}' }",
+        "redirect: { to: '/c?next={path}' }",
+        "redirect: { to: '/c#top' }",
+        "redirect: { to: '/c' }\n  upstream: hotel\n  rewrite: { strip_prefix: /b }\n  timeout: 5s",
+    ];
+    let cases = cases.map(|redirect| {
+        format!("routes:\n- name: b\n  match: {{ path: /b }}\n  auth: public\n  {redirect}")
+    });
+    let cases: Vec<&str> = cases.iter().map(String::as_str).collect();
+    assert_snapshot!(table(&cases), @r#"
+    g.yaml:6:13: routes[0].redirect: `to` is missing: write where, such as https://{host}{path}
+    g.yaml:6:19: routes[0].redirect.to: sends clients to any host that one of them names: list the route's `match.hosts`, or write the host out
+    g.yaml:6:51: routes[0].redirect.status: `200` is not known here: write 301, 302, 303, 307 or 308
+    g.yaml:6:19: routes[0].redirect.to: `ftp://a` leads nowhere: begin it with https://, http:// or `/`
+    g.yaml:6:19: routes[0].redirect.to: `//evil.test` has an empty segment: write single slashes, and none before {path}
+    g.yaml:6:19: routes[0].redirect.to: `https://a.{path}` is no host: write a name such as api.example.com, without port and wildcard
+    g.yaml:6:19: routes[0].redirect.to: `https://{host}.evil.test/` is no host: write a name such as api.example.com, without port and wildcard
+    g.yaml:6:19: routes[0].redirect.to: `https://{path}` is no host: write a name such as api.example.com, without port and wildcard
+    g.yaml:6:19: routes[0].redirect.to: `https://a:0/` has no port from 1 to 65535 after the `:`
+    g.yaml:6:19: routes[0].redirect.to: `https://u@a/` is no host: write a name such as api.example.com, without port and wildcard
+    g.yaml:6:19: routes[0].redirect.to: is where the client is already
+    g.yaml:6:19: routes[0].redirect.to: `/c?next={path}` has a query that must be escaped, or that takes something from the request: write it out
+    g.yaml:6:19: routes[0].redirect.to: `/c#top` has a character that no path in canonical form has: use letters, digits and -._~!$&'()+,=:@
+    g.yaml:7:13: routes[0].upstream: says nothing where the route redirects: remove it, or `redirect`
+    g.yaml:8:12: routes[0].rewrite: says nothing where the route redirects: remove it, or `redirect`
+    g.yaml:9:12: routes[0].timeout: says nothing where the route redirects: remove it, or `redirect`
     "#);
 }

@@ -109,7 +109,7 @@ fn routes() {
     g.yaml:2:9: routes: is empty: nothing is let through that no route names; write at least one
     g.yaml:2:10: routes[0]: `name` is missing: it stands in metrics and in the audit log
     g.yaml:2:10: routes[0]: `match` is missing: write `match: { path: /x/** }`
-    g.yaml:2:10: routes[0]: `upstream` is missing: name one of `upstreams`, or builtin:auth
+    g.yaml:2:10: routes[0]: `upstream` is missing: name one of `upstreams`, or builtin:auth; or write `redirect`
     g.yaml:2:10: routes[0]: `auth` is missing: say which resource a token must be for, or say `auth: public` to leave it open
     g.yaml:2:28: routes[0].match: `path` is missing: write a path such as /hotel-db/**
     g.yaml:2:55: routes[0].auth: `open` is not known here: write public, or `resource: …` below it
