@@ -4,12 +4,15 @@
 use std::{fs, thread, time::Duration};
 
 use portcullis_harness::{
+    certificates::{Authority, Certified},
     client::Request,
     jose::{Es256, Hs256, Signer},
     ports::free_port,
+    secured_upstream::{Reply, SecuredUpstream},
     upstream::{Reaction, Upstream},
     wait::{self, Deadline, PATIENCE},
 };
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{
@@ -534,5 +537,80 @@ fn a_key_file_that_cannot_be_used_stops_the_start() {
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
         assert!(!ended.status.success() && said.contains(wanted), "{said}");
         assert!(said.contains("issuers: one"), "{said}");
+    }
+}
+
+#[test]
+fn a_reload_goes_on_with_the_keys_that_are_there() {
+    let key = Key::generate("one");
+    let issuer = issuer_with(&[&key]);
+    let stage = Stage::of(&issuer);
+    let name = url(&issuer);
+    issuer.reacts_with(Reaction::hang());
+    let path = stage.gateway.house().path("gateway.yaml");
+    let more = entry(
+        "two",
+        "https://two.example",
+        "jwks_url: https://two.invalid/jwks",
+    );
+    let changed =
+        fs::read_to_string(&path)
+            .unwrap()
+            .replacen("issuers:\n", &format!("issuers:\n{more}"), 1);
+    fs::write(&path, changed).unwrap();
+    stage.gateway.signal(Signal::HUP).unwrap();
+    let applied = || {
+        stage.passes(&key.token(&name, "alice"));
+        let status = stage.gateway.ask_admin("/status").unwrap().json();
+        let issuers = status["issuers"].as_array().unwrap().len();
+        (issuers == 2).then_some(status)
+    };
+    let status = wait::until("the next configuration", PATIENCE, applied).unwrap();
+    stage.passes(&key.token(&name, "bob"));
+    assert_eq!(issuer.count(), 1, "not asked anew");
+    let keys = |at: usize| status["issuers"][at]["keys"]["count"].as_u64();
+    assert_eq!((keys(0), keys(1)), (Some(0), Some(1)));
+    let two = Key::generate("two").token("https://two.example", "eve");
+    check(&stage, &two, UNAVAILABLE, "the new one is not to be had");
+}
+
+#[test]
+fn keys_come_over_tls_from_whom_the_trusted_authorities_name() {
+    let key = Key::generate("one");
+    let (trusted, other) = (
+        Authority::new("trusted").unwrap(),
+        Authority::new("other").unwrap(),
+    );
+    let serve = |certified: &Certified| {
+        let config = certified.tls_server(&["h2", "http/1.1"], None).unwrap();
+        let server = SecuredUpstream::over_tls(config).unwrap();
+        let body = key_set(&[&key]);
+        server.decides(move |_| Reply {
+            body: body.clone().into(),
+            ..Reply::ok()
+        });
+        server
+    };
+    let names = ["localhost", "127.0.0.1"];
+    let servers = [
+        ("one", serve(&trusted.server(&names).unwrap())),
+        ("impostor", serve(&other.server(&names).unwrap())),
+        (
+            "namesake",
+            serve(&trusted.server(&["login.example"]).unwrap()),
+        ),
+        ("late", serve(&trusted.expired_server(&names).unwrap())),
+    ];
+    let iss = |server: &SecuredUpstream| format!("https://127.0.0.1:{}", server.address().port());
+    let entries = servers.iter().map(|(name, server)| {
+        let address = iss(server);
+        entry(name, &address, &format!("jwks_url: {address}/jwks"))
+    });
+    let stage = Stage::trusting(trusted.certificate(), &entries.collect::<String>());
+    let [(_, good), bad @ ..] = &servers;
+    stage.wait_until_it_passes(&key.token(&iss(good), "alice"));
+    for (name, server) in bad {
+        check(&stage, &key.token(&iss(server), "alice"), UNAVAILABLE, name);
+        assert_eq!(server.count(), 0, "{name} was not even asked");
     }
 }

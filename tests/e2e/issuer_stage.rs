@@ -1,6 +1,6 @@
 //! Issuers that publish their keys over HTTP, well or badly, and a gateway that takes their tokens.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use portcullis_harness::{
     client::{Request, Response},
@@ -96,6 +96,17 @@ impl Stage {
         let upstream = Upstream::start().unwrap();
         let address = upstream.address();
         let gateway = stage::start(|places| configuration(places, address, &issuers(places)));
+        Self { gateway, upstream }
+    }
+
+    /// With these files as the only authorities it trusts for what it fetches.
+    pub(crate) fn trusting(certificates: PathBuf, issuers: &str) -> Self {
+        let upstream = Upstream::start().unwrap();
+        let address = upstream.address();
+        let house = stage::build(|places| configuration(places, address, issuers));
+        let house = house.with_environment("SSL_CERT_FILE", certificates);
+        let mut gateway = house.launch(&["run"]).unwrap();
+        gateway.wait_ready().unwrap();
         Self { gateway, upstream }
     }
 

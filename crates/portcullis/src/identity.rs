@@ -100,6 +100,11 @@ impl Identity {
         }))
     }
 
+    /// For whoever shows how other issuers' keys stand.
+    pub(crate) fn keeper(&self) -> Arc<KeyKeeper> {
+        Arc::clone(&self.keeper)
+    }
+
     /// What brings the ages of other issuers' keys up to date before they are read.
     pub(crate) fn key_ages(&self, registry: &Registry) -> anyhow::Result<KeyAges> {
         Ok(KeyAges::register(registry, Arc::clone(&self.keeper))?)

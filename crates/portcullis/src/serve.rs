@@ -114,6 +114,7 @@ impl Wired {
         let (in_force, shown) = (Arc::clone(&opened.in_force), proxy.clone());
         let key_ages = self.identity.key_ages(&self.registry)?;
         let shared_limits = self.shared_limits.clone();
+        let keeper = self.identity.keeper();
         Ok(Admin {
             registry: self.registry.clone(),
             readiness: Arc::clone(&opened.readiness),
@@ -124,7 +125,9 @@ impl Wired {
                 feed_age.iter().for_each(|age| age.refresh());
                 key_ages.refresh();
             }),
-            status: Box::new(move || status::document(started_at, &in_force, &shown)),
+            status: Box::new(move || {
+                status::document(started_at, &in_force, &shown, &keeper.standings())
+            }),
         })
     }
 

@@ -9,6 +9,7 @@ use portcullis_config::{
     routes::{Access, PathPattern, Route, Segment, Target},
     units::Timestamp,
 };
+use portcullis_outbound::issuer_keys::Standing;
 use portcullis_proxy::Status;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -37,7 +38,12 @@ impl Origin {
 }
 
 /// The whole document, as things stand now.
-pub(crate) fn document(started_at: Timestamp, in_force: &InForce, proxy: &Status) -> Value {
+pub(crate) fn document(
+    started_at: Timestamp,
+    in_force: &InForce,
+    proxy: &Status,
+    keys: &[Standing],
+) -> Value {
     let configuration = in_force.configuration();
     let config = &configuration.config;
     json!({
@@ -49,7 +55,7 @@ pub(crate) fn document(started_at: Timestamp, in_force: &InForce, proxy: &Status
         "routes": config.routes.iter().map(route).collect::<Vec<_>>(),
         "upstreams": proxy.upstreams(),
         "rate_limits": limits(config, &proxy.limit_keys()),
-        "issuers": issuers(config),
+        "issuers": issuers(config, keys),
     })
 }
 
@@ -76,12 +82,24 @@ fn limits(config: &Config, keys: &[(Arc<str>, usize)]) -> Vec<Value> {
     limits.collect()
 }
 
-/// Our own first.
-fn issuers(config: &Config) -> Vec<Value> {
+/// Our own first. Of those whose keys are fetched, also how they stand.
+fn issuers(config: &Config, keys: &[Standing]) -> Vec<Value> {
     let own = config.auth.as_ref();
     let own = own.map(|auth| json!({ "name": "local", "issuer": auth.issuer }));
     let foreign = config.issuers.iter();
-    let foreign = foreign.map(|issuer| json!({ "name": issuer.name, "issuer": issuer.issuer }));
+    let foreign = foreign.map(|issuer| {
+        // The last of the name is that of the configuration in force.
+        let standing = keys.iter().rfind(|standing| standing.name == issuer.name);
+        json!({
+            "name": issuer.name,
+            "issuer": issuer.issuer,
+            "keys": standing.map(|standing| json!({
+                "count": standing.keys,
+                "age_seconds": standing.age.as_secs(),
+                "failures": standing.failures,
+            })),
+        })
+    });
     own.into_iter().chain(foreign).collect()
 }
 

@@ -36,6 +36,7 @@ pub struct House {
     program: PathBuf,
     places: Places,
     directory: TempDir,
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl House {
@@ -58,7 +59,15 @@ impl House {
             program: program.to_owned(),
             places,
             directory,
+            environment: Vec::new(),
         })
+    }
+
+    /// With a path in the environment of everything that is started here.
+    #[must_use]
+    pub fn with_environment(mut self, name: &'static str, path: PathBuf) -> Self {
+        self.environment.push((name, path));
+        self
     }
 
     pub fn places(&self) -> &Places {
@@ -117,6 +126,7 @@ impl House {
         command
             .current_dir(self.directory.path())
             .env("TMPDIR", self.directory.path())
+            .envs(self.environment.iter().map(|(name, path)| (name, path)))
             .stdin(Stdio::null());
         command
     }
