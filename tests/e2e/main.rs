@@ -20,6 +20,8 @@ mod crash;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod departures;
+#[cfg(test)]
 mod endpoint_health;
 #[cfg(test)]
 mod foreign_issuers;
@@ -88,6 +90,8 @@ mod stage;
 #[cfg(test)]
 mod status;
 #[cfg(test)]
+mod streaming;
+#[cfg(test)]
 mod telling_collectors;
 #[cfg(test)]
 mod tls_listeners;
@@ -103,3 +107,5 @@ mod upstream_choice;
 mod upstream_h2;
 #[cfg(test)]
 mod upstream_tls;
+#[cfg(test)]
+mod websockets;

@@ -35,6 +35,9 @@ pub struct Route {
     pub body: Option<ByteSize>,
     pub cors: Option<Cors>,
     pub headers: HeaderRules,
+    pub upgrade: Upgrade,
+    /// Of a tunnel or a stream, which the timeout does not end.
+    pub max_connection_life: Duration,
     pub shadow: Shadow,
 }
 
@@ -131,6 +134,13 @@ impl Default for Rewrite {
 pub enum AuditLevel {
     Refusals,
     All,
+}
+
+/// Into what a request may turn its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    None,
+    WebSocket,
 }
 
 #[derive(Clone, Debug, Default)]

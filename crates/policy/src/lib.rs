@@ -26,4 +26,5 @@ pub mod retry_budget;
 pub mod routing;
 pub mod security_headers;
 pub mod traces;
+pub mod websocket;
 pub mod wire;

@@ -8,7 +8,7 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc};
 use http::{HeaderName, Method, Uri};
 use pingora::http::RequestHeader;
 use portcullis_config::{
-    routes::{Access, AddressLists},
+    routes::{Access, AddressLists, Upgrade},
     shadow::Check,
 };
 use portcullis_policy::{
@@ -17,9 +17,10 @@ use portcullis_policy::{
     client_address::ClientAddress,
     clock::Moment,
     cors, forwarding,
-    hygiene::{BodyLength, CanonicalTarget, RequestView},
+    hygiene::{BodyLength, CanonicalTarget, Examined, RequestView},
     limits::{self, Standing},
     rejection::{Malformation, Rejection},
+    websocket,
 };
 use portcullis_tokens::Principal;
 use smallvec::SmallVec;
@@ -82,6 +83,7 @@ pub(crate) struct Admitted {
     standing: Option<Standing>,
     /// For the first attempt, which takes it out; later attempts ask the breaker anew.
     permit: Option<BreakerPermit>,
+    opens_tunnel: bool,
     _at_upstream: InFlight,
     _places: [Places; 2],
 }
@@ -105,6 +107,11 @@ impl Admitted {
 
     pub(crate) fn standing(&self) -> Option<&Standing> {
         self.standing.as_ref()
+    }
+
+    /// A whole handshake, on a route that takes them.
+    pub(crate) fn opens_tunnel(&self) -> bool {
+        self.opens_tunnel
     }
 
     pub(crate) fn take_permit(&mut self) -> Option<BreakerPermit> {
@@ -152,6 +159,7 @@ pub(crate) async fn admit(
     let permit = progress.past(Check::CircuitBreaker, permit)?.flatten();
     Ok(Admitted {
         route: Arc::clone(route),
+        opens_tunnel: opens_tunnel(route, &clean, arrival.request),
         dropped: clean.dropped.into_iter().cloned().collect(),
         standing,
         _at_upstream: at_upstream.unwrap_or_else(|| InFlight::new(&route.upstream.in_flight)),
@@ -227,6 +235,15 @@ fn check_access(route: &Route, caller: &Caller) -> Result<(), Rejection> {
         // Nobody's rights can be looked at. `past` alone lets a request without a token come here.
         (Access::Protected(_), Caller::Anonymous) if route.shadow.contains(&Check::Token) => Ok(()),
         (Access::Protected(_), Caller::Anonymous) => Err(Rejection::AuthenticationRequired),
+    }
+}
+
+fn opens_tunnel(route: &Route, clean: &Examined<'_>, request: &RequestHeader) -> bool {
+    match route.upgrade {
+        Upgrade::None => false,
+        Upgrade::WebSocket => {
+            websocket::is_handshake(clean, &request.method, request.version, &request.headers)
+        }
     }
 }
 

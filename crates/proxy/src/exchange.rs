@@ -28,8 +28,10 @@ use crate::{
     connection::{self, Connection},
     gateway::Gateway,
     ids,
+    lasting::Cut,
     retry::Leave,
     snapshot::{Route, Snapshot},
+    tunnel::Tunnel,
     upstream::Upstream,
 };
 
@@ -57,6 +59,12 @@ pub(crate) struct Exchange {
     pub(crate) leave: Option<Leave>,
     /// Replaced on each attempt.
     pub(crate) attempt: Option<Attempt>,
+    /// Where a WebSocket is asked for; replaced on each attempt.
+    pub(crate) tunnel: Option<Arc<Tunnel>>,
+    /// When the head of an answer came that has no end of its own.
+    pub(crate) lasts_since: Option<Moment>,
+    /// Why a stream was broken off. A tunnel keeps its own.
+    pub(crate) cut: Option<Cut>,
     /// When the upstream was first asked, and when it had answered: what lies between is not our time.
     pub(crate) asked_at: Option<Moment>,
     pub(crate) answered_at: Option<Moment>,
@@ -149,6 +157,9 @@ impl Exchange {
             heads: 0,
             leave: None,
             attempt: None,
+            tunnel: None,
+            lasts_since: None,
+            cut: None,
             asked_at: None,
             answered_at: None,
             body_received: 0,
@@ -222,12 +233,49 @@ impl Exchange {
         }
     }
 
-    /// What is left of the time that the route allows for the whole request.
-    pub(crate) fn remaining(&self, now: Moment) -> Duration {
-        let allowed = self
-            .admitted
+    /// The admission of a request that asks for a tunnel and may have one.
+    pub(crate) fn opens_tunnel(&self) -> Option<&Admitted> {
+        self.admitted
             .as_ref()
-            .map_or(Duration::ZERO, |admitted| admitted.route().timeout);
+            .filter(|admitted| admitted.opens_tunnel())
+    }
+
+    /// From here on the route's timeout does not count.
+    pub(crate) fn begin_to_last(&mut self, now: Moment) {
+        self.lasts_since = Some(now);
+    }
+
+    pub(crate) fn lasts(&self) -> bool {
+        self.lasts_since.is_some()
+    }
+
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.tunnel.as_ref().is_some_and(|tunnel| tunnel.is_open())
+    }
+
+    /// The upstream has said all of an ordinary answer, to a handshake perhaps.
+    pub(crate) fn end_upstreams_side(&self) {
+        if let Some(tunnel) = &self.tunnel {
+            tunnel.decline();
+        }
+    }
+
+    /// Why the gateway ended what would have gone on.
+    pub(crate) fn cut(&self) -> Option<Cut> {
+        let of_tunnel = || self.tunnel.as_ref().and_then(|tunnel| tunnel.cut());
+        self.cut.or_else(of_tunnel)
+    }
+
+    /// What is left of the time that the route allows for the whole request, or for what goes on after it.
+    pub(crate) fn remaining(&self, now: Moment) -> Duration {
+        let Some(admitted) = &self.admitted else {
+            return Duration::ZERO;
+        };
+        let allowed = if self.lasts() {
+            admitted.route().max_connection_life
+        } else {
+            admitted.route().timeout
+        };
         allowed.saturating_sub(now.since_start.saturating_sub(self.began.since_start))
     }
 

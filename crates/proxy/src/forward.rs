@@ -78,6 +78,9 @@ pub(crate) fn prepare_request(
     add_trace(exchange, session, headers);
     change(headers, &admitted.route().headers.request);
     *request = RequestHeader::from(parts);
+    if let Some(tunnel) = &exchange.tunnel {
+        tunnel.ask();
+    }
     Ok(())
 }
 
@@ -198,6 +201,9 @@ pub(crate) fn count_body(
 ) -> pingora::Result<()> {
     let Some(chunk) = chunk else { return Ok(()) };
     exchange.body_received = exchange.body_received.saturating_add(chunk.len() as u64);
+    if exchange.is_tunnel() {
+        return Ok(());
+    }
     if let Err(rejection) = exchange.progress.check_body(exchange.body_received) {
         return Err(exchange.give_up(rejection));
     }

@@ -2,7 +2,7 @@
 //!
 //! A request is followed through four files: [`lifecycle`] (one line a phase), [`admission`] (the order of the checks),
 //! the policy room, [`respond`] (the only writer of answers the gateway makes). What goes upstream and comes back is in
-//! [`forward`], how an attempt ends in [`attempt`], how a request ends in [`observe`].
+//! [`forward`], how an attempt begins and ends in [`attempt`] and [`verdict`], how a request ends in [`observe`].
 //!
 //! Invariant: no decision is made here that the policy room could make, and no clock is read but the one handed in.
 
@@ -17,10 +17,12 @@ mod exchange;
 mod forward;
 mod front_door;
 mod gateway;
+mod grpc;
 mod health;
 mod http2;
 mod ids;
 mod in_flight;
+mod lasting;
 mod lifecycle;
 mod metrics;
 mod observe;
@@ -38,7 +40,9 @@ mod status;
 mod target;
 mod tls;
 mod transport;
+mod tunnel;
 mod upstream;
+mod verdict;
 
 pub use gateway::{Clock, SpanSink};
 pub use rehearsal::{Account, Outcome, Rehearsal, RehearsedRequest, Step, StepAccount, Verdict};

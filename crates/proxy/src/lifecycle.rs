@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora::{
     Error,
     http::{RequestHeader, ResponseHeader},
@@ -21,7 +22,7 @@ use crate::{
     exchange::Exchange,
     forward,
     gateway::Gateway,
-    observe, respond,
+    observe, respond, verdict,
 };
 
 /// Pingora's view of the gateway.
@@ -114,7 +115,17 @@ impl ProxyHttp for Lifecycle {
         head: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> pingora::Result<()> {
-        attempt::head_arrived(&self.0, exchange, session, head)
+        verdict::head_arrived(&self.0, exchange, session, head)
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut HeaderMap,
+        exchange: &mut Exchange,
+    ) -> pingora::Result<()> {
+        verdict::trailers_arrived(&self.0, exchange, trailers);
+        Ok(())
     }
 
     async fn response_filter(
@@ -134,7 +145,7 @@ impl ProxyHttp for Lifecycle {
         end: bool,
         exchange: &mut Exchange,
     ) -> pingora::Result<Option<Duration>> {
-        attempt::body_arrived(&self.0, exchange, session, end).map(|()| None)
+        verdict::body_arrived(&self.0, exchange, session, end).map(|()| None)
     }
 
     fn error_while_proxy(

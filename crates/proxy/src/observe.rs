@@ -12,7 +12,7 @@ use portcullis_policy::{
     traces::{RequestSpan, UpstreamCall},
 };
 
-use crate::{access_log::Line, exchange::Exchange, gateway::Gateway};
+use crate::{access_log::Line, exchange::Exchange, gateway::Gateway, respond::has_client_left};
 
 /// The status shown for a client that left before its answer began.
 pub(crate) const CLIENT_LEFT: u16 = 499;
@@ -36,6 +36,8 @@ struct Ended {
     at: Moment,
     status: u16,
     took: Duration,
+    /// Until the answer was there, which is less where it went on and on.
+    answered_in: Duration,
     upstream_took: Duration,
 }
 
@@ -45,16 +47,21 @@ impl Ended {
             .response_written()
             .map_or(CLIENT_LEFT, |head| head.status.as_u16());
         let upstream_took = exchange.asked_at.map_or(Duration::ZERO, |asked| {
-            let answered = exchange.answered_at.unwrap_or(at);
-            answered.since_start.saturating_sub(asked.since_start)
+            let answered = exchange.lasts_since.or(exchange.answered_at);
+            since(asked, answered.unwrap_or(at))
         });
         Self {
             at,
             status,
-            took: at.since_start.saturating_sub(exchange.began.since_start),
+            took: since(exchange.began, at),
+            answered_in: since(exchange.began, exchange.lasts_since.unwrap_or(at)),
             upstream_took,
         }
     }
+}
+
+fn since(earlier: Moment, later: Moment) -> Duration {
+    later.since_start.saturating_sub(earlier.since_start)
 }
 
 fn count(gateway: &Gateway, session: &Session, exchange: &Exchange, ended: &Ended) {
@@ -63,10 +70,15 @@ fn count(gateway: &Gateway, session: &Session, exchange: &Exchange, ended: &Ende
     metrics
         .requests
         .count(&session.req_header().method, ended.status);
-    metrics.request_seconds.observe(ended.took.as_secs_f64());
     metrics
-        .overhead_seconds
-        .observe(ended.took.saturating_sub(ended.upstream_took).as_secs_f64());
+        .request_seconds
+        .observe(ended.answered_in.as_secs_f64());
+    metrics.overhead_seconds.observe(
+        ended
+            .answered_in
+            .saturating_sub(ended.upstream_took)
+            .as_secs_f64(),
+    );
     if let (Some(route), Some(_)) = (route, exchange.asked_at) {
         route
             .upstream
@@ -104,8 +116,10 @@ fn audit(gateway: &Gateway, exchange: &Exchange, ended: &Ended) {
                 .as_ref()
                 .is_some_and(|route| route.audit == AuditLevel::All);
             if wanted {
-                let served = StatusCode::from_u16(ended.status)
-                    .is_ok_and(|status| status.is_success() || status.is_redirection());
+                let served = StatusCode::from_u16(ended.status).is_ok_and(|status| {
+                    let has_tunnel = status == StatusCode::SWITCHING_PROTOCOLS;
+                    status.is_success() || status.is_redirection() || has_tunnel
+                });
                 let outcome = if served {
                     Outcome::Success
                 } else {
@@ -124,6 +138,19 @@ fn action_of(rejection: &Rejection) -> Option<Action> {
         StatusCode::TOO_MANY_REQUESTS => Some(Action::RateLimited),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Some(Action::AccessDenied),
         _ => None,
+    }
+}
+
+/// What the code does not tell, or what ended a request that nobody refused.
+fn reason(exchange: &Exchange, error: Option<&Error>) -> Option<&'static str> {
+    if let Some(cut) = exchange.cut() {
+        return Some(cut.reason());
+    }
+    match &exchange.rejection {
+        Some(rejection) => finer_reason(rejection),
+        None => error
+            .filter(|error| has_client_left(error))
+            .map(|_| "client-left"),
     }
 }
 
@@ -216,7 +243,7 @@ fn log(
         path: request.uri.path(),
         status: ended.status,
         code: exchange.rejection.as_ref().map(Rejection::code),
-        reason: exchange.rejection.as_ref().and_then(finer_reason),
+        reason: reason(exchange, error),
         cause: error.map(ToString::to_string),
         would_reject: &progress.would_reject,
         route: progress.route.as_ref().map(|route| &*route.name),

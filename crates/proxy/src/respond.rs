@@ -3,13 +3,14 @@
 //! Pingora's own `respond_error` closes the connection; a refusal would then cost every client a handshake, and an
 //! attacker nothing. Answers are written here instead, so that keep-alive survives them.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use pingora::{
     Error, ErrorSource, ErrorType,
     http::ResponseHeader,
+    protocols::http::HttpTask,
     proxy::{FailToProxy, Session},
 };
 use portcullis_policy::{
@@ -22,6 +23,7 @@ use crate::{
     exchange::Exchange,
     forward,
     gateway::Gateway,
+    grpc,
     observe::CLIENT_LEFT,
     snapshot::Snapshot,
 };
@@ -62,6 +64,13 @@ pub(crate) async fn fail(
 ) -> FailToProxy {
     // The connection is in an unknown state: a body half read, an upstream half written.
     session.set_keepalive(None);
+    if exchange.cut().is_some() {
+        // Broken off on purpose; there is nothing to refuse any more.
+        return FailToProxy {
+            error_code: 0,
+            can_reuse_downstream: false,
+        };
+    }
     let rejection = exchange
         .rejection
         .take()
@@ -88,6 +97,11 @@ pub(crate) async fn fail(
     }
 }
 
+/// Whether it was the client that ended a request which the gateway would have gone on with.
+pub(crate) fn has_client_left(error: &Error) -> bool {
+    reason_of(error).is_none()
+}
+
 /// What a failure means to the client; `None` where there is no client left to tell.
 #[expect(
     clippy::wildcard_enum_match_arm,
@@ -108,6 +122,7 @@ fn reason_of(error: &Error) -> Option<Rejection> {
             | E::BindError
             | E::TLSHandshakeFailure
             | E::InvalidCert => Rejection::UpstreamUnreachable,
+            _ if has_timed_out(error) => Rejection::UpstreamTimeout,
             _ => Rejection::UpstreamFailed,
         }),
         ErrorSource::Downstream => match kind {
@@ -121,6 +136,12 @@ fn reason_of(error: &Error) -> Option<Rejection> {
             _ => Rejection::InternalError,
         }),
     }
+}
+
+/// A deadline that was kept in the connection itself, by a tunnel or by the system.
+fn has_timed_out(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
 }
 
 /// Whether the body of a request that is not sent on is worth reading to keep its connection.
@@ -177,26 +198,43 @@ async fn write(
     rejection: Rejection,
 ) -> pingora::Result<()> {
     let id = exchange.id.to_str().unwrap_or_default();
-    let body = Bytes::from(Problem::of(&rejection, id).to_json());
-    let mut headers = vec![
-        (header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE)),
+    let (mut answer, body) = if grpc::is_call(&session.req_header().headers) {
+        (grpc::refusal(&rejection), Bytes::new())
+    } else {
+        problem(&rejection, id)
+    };
+    answer.headers.extend([
         (header::CONTENT_LENGTH, HeaderValue::from(body.len())),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    headers.extend(rejection.headers());
+    ]);
+    answer.headers.extend(rejection.headers());
     let refused = rejection.refused_limit();
-    let answer = Answer {
-        status: rejection.status(),
-        standing: refused.map(|refused| refused.standing.clone()),
-        headers,
-    };
+    answer.standing = refused.map(|refused| refused.standing.clone());
     let head = head(gateway, session, exchange, answer);
     // Kept for the log before the client can have the answer.
     exchange.rejection = Some(rejection);
+    send(session, head, body).await
+}
+
+fn problem(rejection: &Rejection, id: &str) -> (Answer, Bytes) {
+    let answer = Answer {
+        status: rejection.status(),
+        standing: None,
+        headers: vec![(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))],
+    };
+    (answer, Bytes::from(Problem::of(rejection, id).to_json()))
+}
+
+/// A head without a body is the end of the answer by itself: over HTTP/2 a client of gRPC looks for the status nowhere
+/// else.
+async fn send(session: &mut Session, head: ResponseHeader, body: Bytes) -> pingora::Result<()> {
+    let head = Box::new(head);
+    if body.is_empty() {
+        let whole = vec![HttpTask::Header(head, true)];
+        return session.write_response_tasks(whole).await.map(|_| ());
+    }
     let is_head = session.req_header().method == Method::HEAD;
-    session
-        .write_response_header(Box::new(head), is_head)
-        .await?;
+    session.write_response_header(head, is_head).await?;
     if !is_head {
         session.write_response_body(Some(body), true).await?;
     }

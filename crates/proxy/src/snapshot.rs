@@ -9,7 +9,7 @@ use portcullis_config::{
     Config,
     header_rules::HeaderRules,
     redirects::Redirect,
-    routes::{self, Access, AddressLists, AuditLevel, Rewrite, Target as RouteTarget},
+    routes::{self, Access, AddressLists, AuditLevel, Rewrite, Target as RouteTarget, Upgrade},
     server::{SecurityHeaders, Server as ServerSettings},
     shadow::Check,
     upstreams as config,
@@ -69,6 +69,8 @@ pub(crate) struct Route {
     /// Checks that only report. Limits that do stand in their stage.
     pub(crate) shadow: Vec<Check>,
     pub(crate) timeout: Duration,
+    pub(crate) upgrade: Upgrade,
+    pub(crate) max_connection_life: Duration,
     pub(crate) audit: AuditLevel,
     pub(crate) metrics: RouteMetrics,
 }
@@ -199,6 +201,8 @@ impl Route {
             headers: route.headers.clone(),
             shadow: route.shadow.checks.clone(),
             timeout: route.timeout.unwrap_or(upstream.timeouts.request),
+            upgrade: route.upgrade,
+            max_connection_life: route.max_connection_life,
             audit: route.audit,
             metrics: around.metrics.route(&route.name),
             upstream,

@@ -137,14 +137,19 @@ impl Verifier {
         if principal.is_expired(now) {
             return Err(TokenError::Expired);
         }
-        let is_revoked = principal
-            .bearer()
-            .is_some_and(|bearer| self.revocations.refuses(&bearer, now));
-        if is_revoked {
-            Err(TokenError::Revoked)
-        } else {
+        if self.still_stands(principal, now) {
             Ok(())
+        } else {
+            Err(TokenError::Revoked)
         }
+    }
+
+    /// Whether nothing of what the token came from was taken back. What a good token began may outlast the token, but
+    /// not its session, so its expiry is not looked at here.
+    pub fn still_stands(&self, principal: &Principal, now: Timestamp) -> bool {
+        !principal
+            .bearer()
+            .is_some_and(|bearer| self.revocations.refuses(&bearer, now))
     }
 }
 

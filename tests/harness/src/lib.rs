@@ -19,4 +19,5 @@ pub mod secured_upstream;
 pub mod supervise;
 pub mod upstream;
 pub mod wait;
+pub mod websocket;
 pub mod wire;

@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     net::{Ipv4Addr, Ipv6Addr},
     sync::Arc,
+    time::Duration,
 };
 
 use http::{HeaderName, Method};
@@ -20,13 +21,18 @@ use crate::{
     issuers::Issuer,
     names,
     reader::{Section, Value},
-    routes::{AddressLists, AuditLevel, IdentityHeaders, PathPattern, Route, RouteMatch, Target},
+    routes::{
+        AddressLists, AuditLevel, IdentityHeaders, PathPattern, Route, RouteMatch, Target, Upgrade,
+    },
     shadow::Shadow,
     units::MOST,
     upstreams::Upstream,
 };
 
 const BUILTIN_AUTH: &str = "builtin:auth";
+
+/// A client that wants to stay comes back once an hour, with a token of that hour.
+const LONGEST_CONNECTION: Duration = Duration::from_secs(3600);
 
 /// What the sections before `routes` have declared.
 pub(super) struct Declared<'a> {
@@ -64,8 +70,6 @@ pub(super) fn routes(file: &Section<'_>, declared: &Declared<'_>) -> Vec<Route> 
 }
 
 fn route(section: &Section<'_>, declared: &Declared<'_>) -> Option<Route> {
-    section.later("max_connection_life");
-    section.later_unless("upgrade", &["none"]);
     let name = section
         .require("name", "it stands in metrics and in the audit log")
         .and_then(|value| value.name());
@@ -86,6 +90,7 @@ fn route(section: &Section<'_>, declared: &Declared<'_>) -> Option<Route> {
     let rewrite = section.within("rewrite", |rewrite| rewriting::rewrite(rewrite, pattern));
     let shadow = section.find("shadow");
     let levels = [("refusals", AuditLevel::Refusals), ("all", AuditLevel::All)];
+    let upgrades = [("none", Upgrade::None), ("websocket", Upgrade::WebSocket)];
     // What may be missing comes last: its `?` leaves the function, and everything else is to be read before.
     let route = Route {
         rate_limits: drawn.rates,
@@ -106,6 +111,10 @@ fn route(section: &Section<'_>, declared: &Declared<'_>) -> Option<Route> {
             .flatten(),
         headers: section.within("headers", header_rules::header_rules),
         shadow: Shadow::default(),
+        upgrade: section.or("upgrade", Upgrade::None, |value| value.word(&upgrades)),
+        max_connection_life: section.or("max_connection_life", LONGEST_CONNECTION, |value| {
+            value.duration(at_least_a_millisecond())
+        }),
         rewrite,
         name: name?,
         matches: matches?,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use portcullis_config::{
     header_rules::HeaderRules,
     routes::{
-        Access, AddressLists, AuditLevel, IdentityHeaders, PathPattern, Rewrite, RouteMatch, Target,
+        Access, AddressLists, AuditLevel, IdentityHeaders, PathPattern, Rewrite, RouteMatch,
+        Target, Upgrade,
     },
     shadow::Shadow,
     units::ByteSize,
@@ -58,6 +59,8 @@ fn route() -> Route {
         body: None,
         cors: None,
         headers: HeaderRules::default(),
+        upgrade: Upgrade::None,
+        max_connection_life: Duration::from_secs(3600),
         shadow: Shadow::default(),
     }
 }

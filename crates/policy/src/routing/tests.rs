@@ -1,8 +1,12 @@
 //! The route table as a table of examples, and against a matcher that is too simple to be wrong.
 
+use std::time::Duration;
+
 use portcullis_config::{
     header_rules::HeaderRules,
-    routes::{Access, AddressLists, AuditLevel, IdentityHeaders, Rewrite, RouteMatch, Target},
+    routes::{
+        Access, AddressLists, AuditLevel, IdentityHeaders, Rewrite, RouteMatch, Target, Upgrade,
+    },
     shadow::Shadow,
 };
 use proptest::prelude::*;
@@ -37,6 +41,8 @@ fn route(path: &str, methods: &[&str], hosts: &[&str]) -> Route {
         body: None,
         cors: None,
         headers: HeaderRules::default(),
+        upgrade: Upgrade::None,
+        max_connection_life: Duration::from_secs(3600),
         shadow: Shadow::default(),
     }
 }
