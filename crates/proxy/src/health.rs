@@ -17,7 +17,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{snapshot::Snapshot, target::Target, upstream::Upstream};
+use crate::{
+    snapshot::Snapshot, target::Target, transport::count_system_roots, upstream::Upstream,
+};
 
 /// Of one upstream at the same time.
 const MOST_AT_ONCE: usize = 32;
@@ -32,15 +34,22 @@ pub(crate) fn keep_checking(
     tasks: &mut JoinSet<()>,
     runtime: &Handle,
 ) {
-    // Made only where it is needed: it reads the system's certificates.
-    let mut shared = None;
-    for (upstream, nth) in snapshot.upstreams.iter().zip(0..) {
-        let Some(check) = upstream.health_check.clone() else {
-            continue;
-        };
-        let connector = shared.get_or_insert_with(|| Arc::new(Connector::new(None)));
+    let checked = snapshot.upstreams.iter().filter_map(|upstream| {
+        let check = upstream.health_check.clone()?;
+        Some((upstream, check))
+    });
+    let mut checked = checked.zip(0..).peekable();
+    // Made only where it is needed, as it reads what the system trusts, and panics where that cannot be read.
+    let connector = match checked.peek().map(|_| count_system_roots()) {
+        Some(Ok(_)) => Arc::new(Connector::new(None)),
+        Some(Err(cause)) => {
+            return tracing::error!(%cause, "no endpoint is checked: what this system trusts cannot be read any more");
+        }
+        None => return,
+    };
+    for ((upstream, check), nth) in checked {
         let checker = Arc::new(Checker {
-            connector: Arc::clone(connector),
+            connector: Arc::clone(&connector),
             upstream: Arc::clone(upstream),
             check,
         });

@@ -46,11 +46,15 @@ impl Roster {
     }
 
     /// The same endpoints, with those to be asked as things stand now.
-    pub(crate) fn assessed(&self, max_ejected_percent: u8, now: Moment) -> Self {
+    pub(crate) fn assessed(
+        &self,
+        max_ejected_percent: u8,
+        condition: impl Fn(&Target) -> Condition,
+    ) -> Self {
         let conditions: Vec<Condition> = self
             .targets
             .iter()
-            .map(|target| target.condition(now))
+            .map(|target| condition(target))
             .collect();
         let among = Among::of(&conditions, max_ejected_percent);
         let asked: Vec<Arc<Target>> = self

@@ -34,6 +34,7 @@ use crate::{
     reload::Reloader,
     status::Status,
     tls::{Terminator, TlsError},
+    transport::{count_system_roots, relies_on_system},
 };
 
 /// As many as may wait to be accepted; a burst beyond it is refused by the kernel.
@@ -65,6 +66,8 @@ pub enum StartError {
     Runtime(#[source] std::io::Error),
     #[error("cannot start the access log: {0}")]
     AccessLog(#[source] std::io::Error),
+    #[error("cannot read the certificates that this system trusts: {0}")]
+    SystemRoots(Box<pingora::Error>),
     #[error("cannot register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
 }
@@ -133,6 +136,7 @@ impl Server {
             limits.connections,
             limits.connections_per_ip,
         ));
+        check_system_roots(parts.config)?;
         let gateway = Arc::new(Gateway::assemble(parts)?);
         let secured = listeners.iter().filter_map(Listening::secured);
         let certificates = Arc::new(Certificates::new(secured.collect()));
@@ -235,6 +239,19 @@ impl Server {
             sleep(LOOK).await;
         }
     }
+}
+
+/// Before Pingora does, and in words.
+fn check_system_roots(config: &Config) -> Result<(), StartError> {
+    let trusted = count_system_roots().map_err(StartError::SystemRoots)?;
+    let relying = config
+        .upstreams
+        .iter()
+        .find(|upstream| relies_on_system(upstream));
+    if let (0, Some(upstream)) = (trusted, relying) {
+        tracing::warn!(upstream = %upstream.name, "this system trusts no certificate authority, so no endpoint will be believed: install ca-certificates, or name a `ca`");
+    }
+    Ok(())
 }
 
 /// With one thread there is nobody to share work with, and a scheduler without locks serves as many requests for less.

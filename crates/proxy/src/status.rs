@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use portcullis_policy::clock::Moment;
+use portcullis_policy::{clock::Moment, fitness::Condition};
 use serde::Serialize;
 
 use crate::{gateway::Gateway, target::Target, upstream::Upstream};
@@ -95,7 +95,7 @@ impl Status {
         let shown = snapshot.upstreams.iter().flat_map(|upstream| {
             let endpoints = upstream.roster.load_full();
             let shown = endpoints.targets.iter().map(|target| {
-                let condition = target.condition(now);
+                let condition = upstream.condition(target, now);
                 let labels = [upstream.name.to_string(), target.site.address.to_string()];
                 (labels, condition.is_healthy && !condition.is_ejected)
             });
@@ -118,14 +118,13 @@ impl Status {
                 .load()
                 .targets
                 .iter()
-                .map(|target| endpoint(target, now))
+                .map(|target| endpoint(target, upstream.condition(target, now)))
                 .collect(),
         }
     }
 }
 
-fn endpoint(target: &Target, now: Moment) -> EndpointStatus {
-    let condition = target.condition(now);
+fn endpoint(target: &Target, condition: Condition) -> EndpointStatus {
     EndpointStatus {
         address: target.site.address.to_string(),
         weight: condition.weight,

@@ -13,8 +13,7 @@ use parking_lot::Mutex;
 use pingora::upstreams::peer::HttpPeer;
 use portcullis_policy::{
     balance::{Load, digest},
-    clock::Moment,
-    fitness::{Condition, Health, Outlier},
+    fitness::{Health, Outlier},
 };
 
 use crate::transport::Transport;
@@ -113,14 +112,6 @@ impl Target {
         Load {
             in_flight: self.record.in_flight.load(Relaxed),
             weight: self.site.weight,
-        }
-    }
-
-    pub(crate) fn condition(&self, now: Moment) -> Condition {
-        Condition {
-            weight: self.site.weight,
-            is_healthy: self.record.health.lock().is_healthy(),
-            is_ejected: self.record.outlier.is_ejected(now),
         }
     }
 }

@@ -6,6 +6,7 @@ use http::Version;
 use pingora::{
     Error, ErrorType,
     protocols::{ALPN, tls::CaType},
+    tls::{RootCertStore, load_platform_certs_incl_env_into_store},
     upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy},
     utils::tls::{CertKey, WrappedX509, parse_x509},
 };
@@ -145,6 +146,23 @@ impl Tls {
             identity,
         }
     }
+}
+
+/// How many authorities the system trusts. Pingora reads them as well: it panics where one cannot be read, and believes
+/// nobody where there is none.
+///
+/// # Errors
+/// Where a certificate of the system, or what `SSL_CERT_FILE` names in its place, cannot be read.
+pub(crate) fn count_system_roots() -> pingora::Result<usize> {
+    let mut roots = RootCertStore::empty();
+    load_platform_certs_incl_env_into_store(&mut roots)?;
+    Ok(roots.len())
+}
+
+/// Whether its endpoints are believed for what the system trusts.
+pub(crate) fn relies_on_system(upstream: &Upstream) -> bool {
+    let tls = upstream.tls.as_ref();
+    tls.is_some_and(|tls| tls.ca.is_none())
 }
 
 fn group(upstream: &Upstream) -> u64 {

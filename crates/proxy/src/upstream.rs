@@ -19,7 +19,7 @@ use portcullis_policy::{
     balance::{self, scatter},
     breaker::Breaker,
     clock::Moment,
-    fitness::{Among, Ejection},
+    fitness::{Among, Condition, Ejection},
     retry_budget::RetryBudget,
 };
 
@@ -63,7 +63,7 @@ pub(crate) struct Upstream {
 
 impl Upstream {
     /// `before` is the upstream of this name in the configuration before this one.
-    fn new(
+    pub(crate) fn new(
         upstream: &config::Upstream,
         before: Option<&Self>,
         metrics: &Metrics,
@@ -201,6 +201,17 @@ impl Upstream {
         }
     }
 
+    /// As far as it is asked about: what was known of an endpoint before a reload may be none of this configuration's
+    /// business, and would never change again.
+    pub(crate) fn condition(&self, target: &Target, now: Moment) -> Condition {
+        let record = &target.record;
+        Condition {
+            weight: target.site.weight,
+            is_healthy: self.health_check.is_none() || record.health.lock().is_healthy(),
+            is_ejected: self.outlier.is_some() && record.outlier.is_ejected(now),
+        }
+    }
+
     /// Whoever comes second goes on with the roster as it was.
     fn assess(&self, now: Moment) {
         let Some(_alone) = self.assessing.try_lock() else {
@@ -212,7 +223,7 @@ impl Upstream {
         let most = self
             .outlier
             .map_or(100, |outlier| outlier.max_ejected_percent);
-        let roster = before.assessed(most, now);
+        let roster = before.assessed(most, |target| self.condition(target, now));
         self.tell(before.among, roster.among);
         let until = roster.stands_until(now);
         self.roster.store(Arc::new(roster));

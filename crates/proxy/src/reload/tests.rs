@@ -138,6 +138,28 @@ fn requests_in_flight_count_on_at_an_endpoint_that_stays() {
 }
 
 #[test]
+fn an_ejection_lasts_over_a_reload_and_ends_with_its_setting() {
+    let gateway = gateway();
+    let ejecting =
+        "hotel: { endpoints: [127.0.0.1:9, 127.0.0.2:9], outlier: { consecutive_failures: 1 } }";
+    let snapshot = gateway.compile(&config(ejecting), &verifier());
+    let before = hotel(&snapshot);
+    before.endpoint_failed(&target(&before, "127.0.0.2:9"), NOW);
+    gateway.snapshot.store(Arc::new(snapshot));
+    let asked = |upstream: &Upstream| -> Vec<bool> {
+        let chosen = (0..8).map(|_| upstream.choose(None, None, NOW).unwrap());
+        chosen
+            .map(|target| target.site.address.to_string() == "127.0.0.2:9")
+            .collect()
+    };
+    assert!(!asked(&reloaded(&gateway, ejecting)).contains(&true));
+    assert!(
+        asked(&reloaded(&gateway, HOTEL)).contains(&true),
+        "nobody is ejected where nobody ejects"
+    );
+}
+
+#[test]
 fn what_a_name_resolved_to_stays_with_the_name_and_goes_with_it() {
     let gateway = gateway();
     let named = "hotel: { endpoints: [hotel.invalid:9] }";
