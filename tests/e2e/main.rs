@@ -70,6 +70,8 @@ mod reloading;
 #[cfg(test)]
 mod retries;
 #[cfg(test)]
+mod route_guards;
+#[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod shadow;
