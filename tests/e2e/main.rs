@@ -44,6 +44,8 @@ mod hostile_targets;
 #[cfg(test)]
 mod hostile_tokens;
 #[cfg(test)]
+mod identity_provider;
+#[cfg(test)]
 mod in_flight;
 #[cfg(test)]
 mod issuer_stage;

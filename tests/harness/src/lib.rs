@@ -9,6 +9,7 @@ pub mod client;
 pub mod frames;
 pub mod gateway;
 pub mod http2;
+pub mod identity_provider;
 pub mod jose;
 pub mod metrics;
 pub mod ports;
