@@ -24,6 +24,8 @@ mod departures;
 #[cfg(test)]
 mod endpoint_health;
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod foreign_issuers;
 #[cfg(test)]
 mod header_rules;

@@ -3,9 +3,14 @@
 //! Nothing is started: no test machine needs Docker or a cluster. What is checked is what goes wrong on its own, names
 //! that stop matching between two files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    sync::OnceLock,
+};
 
 use portcullis_config::Reference;
+use portcullis_harness::certificates::Authority;
 use portcullis_tidy::{SourceFile, root};
 use secrecy::SecretString;
 use serde_yaml::{Deserializer, Value, from_str};
@@ -25,6 +30,7 @@ fn every_configuration_that_is_shipped_or_mounted_loads() {
     for expected in [
         "gateway.yaml",
         "deploy/compose/gateway.yaml",
+        "deploy/examples/sidecar/gateway.yaml",
         "deploy/kubernetes/edge/configmap.yaml",
     ] {
         assert!(whole.contains(expected), "{expected} is looked at");
@@ -307,12 +313,29 @@ fn answer(reference: &Reference) -> Result<SecretString, String> {
         Reference::File(path) => path.to_string_lossy().to_lowercase(),
     };
     let value = match name {
+        name if name.ends_with(".crt") || name.ends_with(".pem") => {
+            return Ok(SecretString::from(&*pair().0));
+        }
+        name if name.ends_with(".key") => return Ok(SecretString::from(&*pair().1)),
         name if name.ends_with("key") => SOME_KEY,
         name if name.ends_with("endpoint") => "http://collector:4318",
         name if name.contains("database") => "postgres://portcullis:secret@localhost/portcullis",
         _ => "secret",
     };
     Ok(SecretString::from(value))
+}
+
+/// A certificate and its key, for whatever file is called one.
+fn pair() -> &'static (String, String) {
+    static PAIR: OnceLock<(String, String)> = OnceLock::new();
+    PAIR.get_or_init(|| {
+        let authority = Authority::new("tidy").expect("an authority");
+        let certified = authority
+            .server(&["api.example.com"])
+            .expect("a certificate");
+        let read = |path| fs::read_to_string(path).expect("what was just written");
+        (read(&certified.certificate), read(&certified.key))
+    })
 }
 
 /// The file itself, or what a manifest embeds under that name.

@@ -8,7 +8,7 @@ const HEAD: &str = "\
 # Configuration
 
 Every key of `gateway.yaml`. This page is made from the schema that `portcullis schema` prints (`make configuration-page`);
-a commented file to begin with is [gateway.yaml](../gateway.yaml).
+a commented file to begin with is [gateway.yaml](../gateway.yaml), and whole files for particular ends are in [deploy/examples](../deploy/examples/README.md).
 
 - An unknown key is a mistake. `portcullis check` reports every mistake at once, with line, column and remedy.
 - Durations are `500ms`, `30s`, `15m`, `14d`; sizes `16KiB`, `10MiB`; rates `60/1m`.
