@@ -1,12 +1,16 @@
 //! Pages of other origins: what a browser is told before and after it lets one send a request.
 
+use bytes::Bytes;
 use portcullis_harness::{
     client::{Request, Response, Socket},
     gateway::Gateway,
     upstream::{Reaction, Upstream},
 };
 
-use crate::stage::{self, CORP, corp_claims, corp_token};
+use crate::{
+    stage::{self, CORP, corp_claims, corp_token},
+    tls_stage::TlsStage,
+};
 
 const APP: &str = "https://app.example.com";
 
@@ -213,4 +217,29 @@ fn a_page_can_read_why_it_was_refused() {
         "upstream-failed",
     );
     readable(&client.send(&get().bearer(&token)).unwrap(), "circuit-open");
+}
+
+#[test]
+fn a_browser_that_speaks_http2_is_told_the_same() {
+    let stage = TlsStage::build();
+    let mut http2 = stage.http2();
+    let mut ask = |method: &str, asked: Option<&str>| {
+        let head = http::Request::builder()
+            .method(method)
+            .uri("https://a.test/pages/x");
+        let head = head.header("origin", APP);
+        let head = asked.into_iter().fold(head, |head, asked| {
+            head.header("access-control-request-method", asked)
+        });
+        http2.send(head.body(Bytes::new()).unwrap()).unwrap()
+    };
+    let permitted = ask("OPTIONS", Some("DELETE"));
+    assert_eq!(permitted.status, 204);
+    assert_eq!(permitted.field("access-control-allow-origin"), Some(APP));
+    let methods = permitted.field("access-control-allow-methods").unwrap();
+    assert!(methods.contains("DELETE"), "{methods}");
+    let refused = ask("GET", None);
+    assert_eq!(refused.code(), "authentication-required");
+    assert_eq!(refused.field("access-control-allow-origin"), Some(APP));
+    assert_eq!(stage.upstream.count(), 0);
 }

@@ -6,7 +6,10 @@ use portcullis_harness::{
     upstream::Upstream,
 };
 
-use crate::stage::{self, CORP, corp_claims, corp_token};
+use crate::{
+    stage::{self, CORP, corp_claims, corp_token},
+    tls_stage::TlsStage,
+};
 
 fn gateway(upstream: &Upstream) -> Gateway {
     let address = upstream.address();
@@ -178,4 +181,16 @@ fn an_upstream_is_asked_under_the_rewritten_path() {
         assert_eq!(client.get(escape).unwrap().status, 400, "{escape}");
     }
     assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn a_redirect_ends_its_stream_and_not_the_connection_of_http2() {
+    let stage = TlsStage::build();
+    let mut http2 = stage.http2();
+    for _ in 0..2 {
+        let answer = http2.get("https://a.test/moved/x?q").unwrap();
+        assert_eq!(answer.status, 308);
+        assert_eq!(answer.field("location"), Some("https://a.test/new/x?q"));
+        assert!(answer.body.is_empty());
+    }
 }

@@ -70,6 +70,15 @@ routes:
     match: {{ path: /admin/** }}
     upstream: hotel
     auth: {{ resource: hotel, scopes: {{ all: [hotel:read] }} }}
+  - name: pages
+    match: {{ path: /pages/** }}
+    upstream: hotel
+    auth: {{ resource: hotel }}
+    cors: {{ origins: [\"https://app.example.com\"] }}
+  - name: moved
+    match: {{ path: /moved/**, hosts: [a.test] }}
+    redirect: {{ to: \"https://{{host}}/new/{{rest}}\" }}
+    auth: public
 ",
                 stage::CORP,
                 upstream.address()

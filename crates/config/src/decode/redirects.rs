@@ -11,7 +11,15 @@ use crate::{
 };
 
 /// Keys that speak of an upstream.
-const OF_UPSTREAMS: [&str; 5] = ["upstream", "timeout", "rewrite", "forward", "headers"];
+const OF_UPSTREAMS: [&str; 7] = [
+    "upstream",
+    "timeout",
+    "rewrite",
+    "forward",
+    "headers",
+    "upgrade",
+    "max_connection_life",
+];
 
 /// What a route that redirects cannot say.
 pub(super) fn check_alone(route: &Section<'_>) {

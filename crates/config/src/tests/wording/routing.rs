@@ -140,7 +140,7 @@ fn redirects() {
         "redirect: { to: '{path}' }",
         "redirect: { to: '/c?next={path}' }",
         "redirect: { to: '/c#top' }",
-        "redirect: { to: '/c' }\n  upstream: hotel\n  rewrite: { strip_prefix: /b }\n  timeout: 5s",
+        "redirect: { to: '/c' }\n  upstream: hotel\n  rewrite: { strip_prefix: /b }\n  upgrade: websocket",
     ];
     let cases = cases.map(|redirect| {
         format!("routes:\n- name: b\n  match: {{ path: /b }}\n  auth: public\n  {redirect}")
@@ -162,6 +162,6 @@ fn redirects() {
     g.yaml:6:19: routes[0].redirect.to: `/c#top` has a character that no path in canonical form has: use letters, digits and -._~!$&'()+,=:@
     g.yaml:7:13: routes[0].upstream: says nothing where the route redirects: remove it, or `redirect`
     g.yaml:8:12: routes[0].rewrite: says nothing where the route redirects: remove it, or `redirect`
-    g.yaml:9:12: routes[0].timeout: says nothing where the route redirects: remove it, or `redirect`
+    g.yaml:9:12: routes[0].upgrade: says nothing where the route redirects: remove it, or `redirect`
     "#);
 }
