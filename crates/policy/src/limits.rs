@@ -8,9 +8,11 @@
 //! number of threads. The property tests hold the room to that.
 
 mod buckets;
+mod demand;
 mod gcra;
 mod in_flight;
 mod key;
+mod lease;
 mod memory;
 mod plan;
 mod share;
@@ -35,11 +37,13 @@ use buckets::{Buckets, Place, Shard};
 use gcra::Weighed;
 use in_flight::InFlightCounts;
 
+pub use demand::Demand;
 pub use gcra::{Quota, Refused, Standing};
 pub use in_flight::{InFlightPlan, PlaceInFlight};
 pub use key::{Caller, Identity, SharedKey};
+pub use lease::{Care, Lease, LeaseTold};
 pub use memory::{Mark, Memory};
-pub use plan::{Draw, LimitPlan};
+pub use plan::{Account, Draw, LimitPlan};
 pub use share::Share;
 
 /// Keys remembered for one limit. At a million the buckets of a limit take some 60 MB.

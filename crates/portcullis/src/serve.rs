@@ -48,6 +48,7 @@ pub(crate) fn serve(opened: Opened) -> anyhow::Result<ExitCode> {
 
     opened.runtime.block_on(async {
         let stop = stopping.await.context("the stop was not seen to its end")?;
+        wired.shared_limits.close(&stop).await;
         wired.traces.close(&stop).await;
         wired.books.close(stop).await;
         tracing::info!(signal = stop.signal, "the gateway has stopped");
@@ -81,8 +82,9 @@ impl Wired {
         let auth = identity.start_auth_service(&verifier, &books.desk, &registry)?;
         let (traces, spans) = Traces::start(config, &registry)?;
         let clock: Clock = Arc::new(clock::moments());
-        let shared_limits = runtime.block_on(SharedLimits::open(config, &clock, &registry))?;
-        let [one, two, three, four] = random()?;
+        let [one, two, three, four, name] = random()?;
+        let shared_limits = SharedLimits::open(config, &clock, &registry, name);
+        let shared_limits = runtime.block_on(shared_limits)?;
         let proxy = Server::bind(Parts {
             config,
             limiter: Arc::new(Limiter::new((one, two), DEFAULT_KEYS)),
@@ -153,8 +155,8 @@ fn listeners(config: &Config) -> String {
 }
 
 /// The operating system's randomness, for seeds that an attacker must not foresee.
-fn random() -> anyhow::Result<[u64; 4]> {
-    let mut seeds = [0u64; 4];
+fn random() -> anyhow::Result<[u64; 5]> {
+    let mut seeds = [0u64; 5];
     for seed in &mut seeds {
         let mut bytes = [0u8; 8];
         aws_lc_rs::rand::fill(&mut bytes).context("the system has no randomness")?;

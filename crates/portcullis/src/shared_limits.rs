@@ -7,6 +7,9 @@ use portcullis_policy::limits::shared;
 use portcullis_proxy::Clock;
 use portcullis_store::RedisLimits;
 use prometheus::{IntCounter, Registry};
+use tokio::time::timeout;
+
+use crate::stop::Stop;
 
 /// Empty where each replica counts for itself.
 #[derive(Clone)]
@@ -19,11 +22,12 @@ struct Shared {
 }
 
 impl SharedLimits {
-    /// Must be called inside the runtime. The clock must be the proxy's own.
+    /// Must be called inside the runtime. The clock must be the proxy's own, and `name` another for each process.
     pub(crate) async fn open(
         config: &Config,
         clock: &Clock,
         registry: &Registry,
+        name: u64,
     ) -> anyhow::Result<Self> {
         let shared = match (config.sharing.mode, &config.storage.redis) {
             (Mode::Exact | Mode::Leased, Some(redis)) => redis,
@@ -34,7 +38,8 @@ impl SharedLimits {
             "Calls to the store of shared limits that failed or came too late.",
         )?;
         registry.register(Box::new(store_errors.clone()))?;
-        let limits = RedisLimits::open(shared, &config.sharing, Arc::clone(clock)).await;
+        let clock = Arc::clone(clock);
+        let limits = RedisLimits::open(shared, &config.sharing, clock, name).await;
         Ok(Self(Some(Shared {
             limits,
             store_errors,
@@ -44,6 +49,13 @@ impl SharedLimits {
     pub(crate) fn for_proxy(&self) -> Option<Arc<dyn shared::SharedLimits>> {
         let shared = self.0.as_ref()?;
         Some(Arc::<RedisLimits>::clone(&shared.limits))
+    }
+
+    /// Gives back what was taken ahead, within the time there is.
+    pub(crate) async fn close(&self, stop: &Stop) {
+        let Some(shared) = &self.0 else { return };
+        // What is not given back in time ends by itself.
+        timeout(stop.left(), shared.limits.close()).await.ok();
     }
 
     /// The limits keep their own count; what is new in it is added here.

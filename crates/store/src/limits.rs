@@ -1,12 +1,16 @@
-//! Limits that replicas share through Redis. The only room that names redis.
+//! Limits that replicas share through Redis.
 //!
 //! A request that has to ask does so on one connection for all of them ([`link`]), waits no longer than the operator
 //! allowed, and is otherwise decided by what he wrote for that case. After a failure nobody waits again until the store
 //! has been found by the task that looks for it.
 
 mod exact;
+mod leased;
+mod leases;
 mod link;
 mod script;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::{
@@ -23,81 +27,93 @@ use portcullis_config::{
 use portcullis_policy::{
     clock::Moment,
     limits::{
-        Caller, Draw, Share,
+        Caller, Demand, Draw, Share,
         shared::{NotTaken, SharedLimits, Taken, Verdict},
     },
 };
+use tokio::{runtime::Handle, task::AbortHandle, time::timeout};
 
+use leases::Leases;
 use link::{Link, Linked};
-use tokio::task::AbortHandle;
+use script::{Bucket, BucketTold, LimitsError};
 
 /// Reads both clocks at once.
 pub(crate) type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
 
 /// The limits of one gateway, shared with the others that use the same Redis.
 pub struct RedisLimits {
+    counting: Arc<Counting>,
+    tasks: [AbortHandle; 2],
+}
+
+/// What requests and background calls have in common.
+struct Counting {
     sharing: Sharing,
     link: Arc<Link>,
     share: Share,
+    leases: Arc<Leases>,
+    demand: Demand,
+    clock: Clock,
+    runtime: Handle,
     errors: AtomicU64,
-    keeper: AbortHandle,
 }
+
+/// The store failed or was too slow, and that has been said.
+struct NoAnswer;
 
 impl Drop for RedisLimits {
     fn drop(&mut self) {
-        self.keeper.abort();
+        self.tasks.iter().for_each(AbortHandle::abort);
     }
 }
 
 impl RedisLimits {
     /// Looks for the store once before it returns, so that the first request finds what is there. A store that is away
     /// is looked for from then on; it is no reason not to start. Must be called inside the runtime that outlives it.
+    /// `name` must be another for each process.
     pub async fn open(
         redis: &Redis,
         sharing: &Sharing,
         clock: Arc<dyn Fn() -> Moment + Send + Sync>,
+        name: u64,
     ) -> Arc<Self> {
-        let guarded = sharing.on_store_failure == OnStoreFailure::LocalShare;
-        let share = Share::new(sharing.replicas.get(), clock());
-        let (link, keeper) = Link::open(redis.clone(), guarded, clock).await;
-        Arc::new(Self {
-            share,
+        let (leases, share) = (
+            Arc::new(Leases::new()),
+            Share::new(sharing.replicas.get(), clock()),
+        );
+        let link = Link::new(
+            redis,
+            sharing,
+            Arc::clone(&clock),
+            name,
+            Arc::clone(&leases),
+        );
+        let keeper = Arc::clone(&link).keep_from_now().await;
+        let counting = Arc::new(Counting {
             sharing: sharing.clone(),
             link,
+            share,
+            leases,
+            demand: Demand::default(),
+            clock,
+            runtime: Handle::current(),
             errors: AtomicU64::new(0),
-            keeper,
+        });
+        let tending = tokio::spawn(Arc::clone(&counting).tend_leases());
+        Arc::new(Self {
+            counting,
+            tasks: [keeper, tending.abort_handle()],
         })
     }
 
     /// How often the store failed or was too slow, since the start.
     pub fn store_errors(&self) -> u64 {
-        self.errors.load(Relaxed)
+        self.counting.errors.load(Relaxed)
     }
 
-    fn timeout(&self) -> Duration {
-        self.sharing.timeout
-    }
-
-    /// From now on nobody asks there until it has been found again.
-    fn store_failed(&self, linked: &Arc<Linked>, cause: &dyn std::fmt::Display) {
-        self.errors.fetch_add(1, Relaxed);
-        self.link.lost(linked, cause, self.fallback());
-    }
-
-    fn fallback(&self) -> &'static str {
-        match self.sharing.on_store_failure {
-            OnStoreFailure::LocalShare => "local_share",
-            OnStoreFailure::Allow => "allow",
-            OnStoreFailure::Deny => "deny",
-        }
-    }
-
-    fn without_store(&self, draws: &[Draw<'_>], now: Moment) -> Verdict {
-        match self.sharing.on_store_failure {
-            OnStoreFailure::LocalShare => self.share.take(draws, now),
-            OnStoreFailure::Allow => Ok(None),
-            OnStoreFailure::Deny => Err(NotTaken::StoreAway),
-        }
+    /// Gives back what was taken ahead; for the end, when nobody spends any more.
+    pub async fn close(&self) {
+        self.counting.give_all_back().await;
     }
 }
 
@@ -106,14 +122,49 @@ impl SharedLimits for RedisLimits {
         if draws.is_empty() {
             return Taken::Now(Ok(None));
         }
-        let Some(linked) = self.link.linked() else {
-            return Taken::Now(self.without_store(draws, now));
+        let counting = &self.counting;
+        if counting.sharing.mode == Mode::Leased {
+            return counting.take_leased(draws, caller);
+        }
+        let Some(linked) = counting.link.linked() else {
+            return Taken::Now(counting.without_store(draws, now));
         };
-        self.share.store_found();
-        match self.sharing.mode {
-            Mode::Local | Mode::Exact | Mode::Leased => {
-                Taken::Later(Box::pin(self.take_exactly(linked, draws, caller, now)))
-            }
+        counting.share.store_found();
+        Taken::Later(Box::pin(counting.take_exactly(linked, draws, caller, now)))
+    }
+}
+
+impl Counting {
+    fn now(&self) -> Moment {
+        (self.clock)()
+    }
+
+    fn timeout(&self) -> Duration {
+        self.sharing.timeout
+    }
+
+    /// Asks the store, for as long as a request may wait. After a failure nobody asks until it has been found again.
+    async fn take(
+        &self,
+        linked: &Arc<Linked>,
+        buckets: &[Bucket<'_>],
+    ) -> Result<Vec<BucketTold>, NoAnswer> {
+        let answer = timeout(self.timeout(), self.link.take(linked, buckets)).await;
+        answer
+            .map_err(LimitsError::from)
+            .flatten()
+            .map_err(|cause| {
+                self.errors.fetch_add(1, Relaxed);
+                self.link.lost(linked, &cause);
+                NoAnswer
+            })
+    }
+
+    fn without_store(&self, draws: &[Draw<'_>], now: Moment) -> Verdict {
+        match self.sharing.on_store_failure {
+            OnStoreFailure::LocalShare => self.share.take(draws, now),
+            OnStoreFailure::Allow => Ok(None),
+            OnStoreFailure::Deny => Err(NotTaken::StoreAway),
         }
     }
 }

@@ -23,7 +23,7 @@ signal=$1 directory=$2; shift 2
 server=$!
 echo "$server"
 read -r _
-kill -s "$signal" "$server"
+kill -s "$signal" "$server" 2>/dev/null
 wait "$server"
 rm -rf -- "$directory"
 "#;

@@ -67,7 +67,7 @@ fn mode(value: &Value<'_>) -> Option<Mode> {
     value.parse(|text| match text {
         "local" => Ok(Mode::Local),
         "exact" => Ok(Mode::Exact),
-        "leased" => Err("is not supported yet: write local or exact".to_owned()),
+        "leased" => Ok(Mode::Leased),
         _ => Err(format!(
             "is not a mode, and {} is reserved for how limits are shared: write local, exact or leased",
             names::quote(SHARING)

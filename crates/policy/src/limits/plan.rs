@@ -36,9 +36,35 @@ pub struct Draw<'p> {
     pub(super) cost: u64,
 }
 
+/// A caller under a limit, by the names of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Account {
+    limit: u64,
+    key: Key,
+}
+
+impl Account {
+    /// A number that is spread evenly over all accounts.
+    pub fn spread(&self) -> u64 {
+        let [_, second] = self.key;
+        second
+    }
+
+    #[cfg(test)]
+    pub(super) fn example(key: u64) -> Self {
+        Self {
+            limit: 0,
+            key: [key, key],
+        }
+    }
+}
+
 impl Draw<'_> {
-    pub fn is_of(&self, limit: &str) -> bool {
-        *self.plan.name == *limit
+    pub fn account(&self) -> Account {
+        Account {
+            limit: self.plan.buckets.rank(),
+            key: self.key,
+        }
     }
 }
 

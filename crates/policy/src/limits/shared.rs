@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::clock::Moment;
 
-use super::{Caller, Draw, Quota, Refused, SharedKey, Standing, in_locking_order};
+use super::{Account, Caller, Draw, Quota, Refused, SharedKey, Standing, in_locking_order};
 
 /// The common buckets as a request meets them.
 pub trait SharedLimits: Send + Sync {
@@ -40,6 +40,7 @@ pub const TICKS_PER_MICROSECOND: u64 = 16;
 #[derive(Clone, Debug)]
 pub struct SharedDraw {
     quota: Arc<Quota>,
+    pub account: Account,
     pub limit: Arc<str>,
     pub key: SharedKey,
     pub cost: u64,
@@ -66,6 +67,7 @@ impl SharedDraw {
         let tolerance = emission.saturating_mul(quota.burst());
         Self {
             quota: Arc::clone(quota),
+            account: draw.account(),
             limit: Arc::clone(quota.limit_name()),
             key: draw.plan.shared_key(caller),
             cost: emission.saturating_mul(draw.cost),
@@ -73,6 +75,16 @@ impl SharedDraw {
             ceiling: ticks(draw.plan.ceiling()).max(tolerance),
             emission,
         }
+    }
+
+    /// Whether a draw under this quota is reckoned as this one is.
+    pub fn has_quota_of(&self, draw: &Draw<'_>) -> bool {
+        Arc::ptr_eq(&self.quota, draw.quota)
+    }
+
+    /// What `draw`, of the same quota, costs.
+    pub fn cost_of(&self, draw: &Draw<'_>) -> u64 {
+        self.emission.saturating_mul(draw.cost)
     }
 
     fn standing(&self, weighing: &Weighing) -> Standing {

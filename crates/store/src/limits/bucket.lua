@@ -42,17 +42,18 @@ end
 -- What the server has of a bucket, brought up to now: leases that have ended are dropped one after the other, because
 -- until its end each kept room that nothing could flow into.
 local function open(key, now, lost, tolerance, ceiling, brought)
-  local bucket = { key = key, full = now - ceiling, held = 0, leases = {}, last = now }
+  local bucket = { key = key, full = now - ceiling, held = 0, leases = {}, last = now, unknown = true }
   local fields = redis.call('HGETALL', key)
   for i = 1, #fields, 2 do
     local name, value = fields[i], fields[i + 1]
     if name == 'full' then
-      bucket.full = tonumber(value)
+      bucket.full, bucket.unknown = tonumber(value), false
     elseif name == 'lost' then
       bucket.lost = value
     else
       local serial, taken, spent, ends = string.match(value, '^(%d+) (%d+) (%d+) (%d+)$')
-      local lease = { holder = name, serial = serial, taken = tonumber(taken), spent = tonumber(spent), ends = tonumber(ends) }
+      local lease = { holder = name, serial = tonumber(serial), taken = tonumber(taken), spent = tonumber(spent) }
+      lease.ends = tonumber(ends)
       bucket.held = bucket.held + lease.taken - lease.spent
       table.insert(bucket.leases, lease)
     end
@@ -68,7 +69,7 @@ local function open(key, now, lost, tolerance, ceiling, brought)
   if lost and lost + tolerance > now then
     if bucket.lost ~= text(lost) then
       bucket.full = math.max(bucket.full, lost + tolerance)
-      bucket.lost, bucket.changed = text(lost), true
+      bucket.lost, bucket.changed, bucket.unknown = text(lost), true, true
     end
     bucket.last = lost + tolerance
   end
@@ -86,9 +87,4 @@ local function close(bucket, now)
   redis.call('HSET', bucket.key, 'full', text(bucket.full))
   if bucket.lost then redis.call('HSET', bucket.key, 'lost', bucket.lost) end
   redis.call('PEXPIRE', bucket.key, math.ceil((last - now) / 16000) + 1)
-end
-
--- What the caller is told: what is left, until when the bucket is full, how long the draw has to wait.
-local function weighing(bucket, tolerance, wait, now)
-  return math.max(0, tolerance - (bucket.full - now)), bucket.full - now, wait
 end

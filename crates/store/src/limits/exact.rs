@@ -9,15 +9,10 @@ use portcullis_policy::{
         shared::{self, SharedDraw, Verdict, Weighing},
     },
 };
-use tokio::time::timeout;
 
-use super::{
-    RedisLimits,
-    link::Linked,
-    script::{Bucket, LimitsError},
-};
+use super::{Counting, NoAnswer, link::Linked, script::Bucket};
 
-impl RedisLimits {
+impl Counting {
     pub(super) async fn take_exactly(
         &self,
         linked: Arc<Linked>,
@@ -26,50 +21,31 @@ impl RedisLimits {
         now: Moment,
     ) -> Verdict {
         let shared_draws = shared::shared(draws, caller);
-        let buckets = self.buckets(&shared_draws, draws, now);
-        let asked = timeout(self.timeout(), self.link.take(&linked, &buckets)).await;
-        match asked.map_err(LimitsError::from).flatten() {
-            Ok(weighings) => self.told(draws, &shared_draws, &weighings, now),
-            Err(cause) => {
-                self.store_failed(&linked, &cause);
-                self.without_store(draws, now)
-            }
-        }
-    }
-
-    fn told(
-        &self,
-        draws: &[Draw<'_>],
-        shared_draws: &[SharedDraw],
-        weighings: &[Weighing],
-        now: Moment,
-    ) -> Verdict {
-        let verdict = shared::verdict(shared_draws, weighings);
+        let bucket = |draw| Bucket {
+            brought: self.brought(draw, draws, now),
+            ..Bucket::of(draw, draw.cost)
+        };
+        let buckets: Vec<Bucket<'_>> = shared_draws.iter().map(bucket).collect();
+        let told = match self.take(&linked, &buckets).await {
+            Ok(told) => told,
+            Err(NoAnswer) => return self.without_store(draws, now),
+        };
+        let weighings: Vec<Weighing> = told.iter().map(|told| told.weighing).collect();
+        let verdict = shared::verdict(&shared_draws, &weighings);
         if verdict.is_ok() {
             self.share.charge(draws, now);
         }
         verdict
     }
 
-    fn buckets<'d>(
-        &self,
-        shared_draws: &'d [SharedDraw],
-        draws: &[Draw<'_>],
-        now: Moment,
-    ) -> Vec<Bucket<'d>> {
-        let bucket = |draw: &'d SharedDraw| Bucket {
-            draw,
-            brought: self.brought(draw, draws, now),
-        };
-        shared_draws.iter().map(bucket).collect()
-    }
-
     /// What this replica has left of its share, once after the store's memory was lost.
-    fn brought(&self, shared_draw: &SharedDraw, draws: &[Draw<'_>], now: Moment) -> u64 {
+    pub(super) fn brought(&self, shared_draw: &SharedDraw, draws: &[Draw<'_>], now: Moment) -> u64 {
         let Some(lost_at) = self.link.lost_at(&shared_draw.key) else {
             return 0;
         };
-        let own = draws.iter().find(|draw| draw.is_of(&shared_draw.limit));
+        let own = draws
+            .iter()
+            .find(|draw| draw.account() == shared_draw.account);
         let nanos = own.map_or(0, |draw| self.share.bring_back(draw, lost_at, now));
         shared::whole_ticks(nanos)
     }

@@ -4,17 +4,24 @@
 //! hands out a new connection once the store has answered a script. Each connection knows the process it leads to, so
 //! that nothing is written to a memory that was taken for another.
 
-use std::{fmt::Display, sync::Arc, time::Duration};
+use std::{fmt::Display, slice, sync::Arc, time::Duration};
 
+use futures_util::future::try_join_all;
 use parking_lot::{Mutex, RwLock};
-use portcullis_config::storage::Redis;
+use portcullis_config::{
+    sharing::{OnStoreFailure, Sharing},
+    storage::Redis,
+};
 use portcullis_policy::{
     clock::Moment,
-    limits::{Memory, SharedKey, shared::Weighing},
+    limits::{Memory, SharedKey},
 };
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, InfoDict, IntoConnectionInfo, TlsMode,
-    aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, InfoDict, IntoConnectionInfo, Pipeline,
+    RedisFuture, TlsMode, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster::ClusterClient,
+    cluster_async::ClusterConnection,
     cmd,
     sentinel::{Sentinel, SentinelNodeConnectionInfo},
 };
@@ -27,7 +34,8 @@ use tokio::{
 
 use super::{
     Clock,
-    script::{Belief, Bucket, LimitsError, Names, Scripts, Told, told, weighings},
+    leases::Leases,
+    script::{Belief, Bucket, BucketTold, LimitsError, Names, Scripts, Told, buckets_told, told},
 };
 
 /// Between two looks for a store that is away.
@@ -38,44 +46,90 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// A connection that works, as far as anybody knows.
 pub(super) struct Linked {
-    connection: MultiplexedConnection,
+    connection: Connection,
+    /// The server process; empty for a Cluster, where each node speaks for itself.
     run: String,
+}
+
+#[derive(Clone)]
+enum Connection {
+    Server(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Server(connection) => connection.req_packed_command(cmd),
+            Self::Cluster(connection) => connection.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Server(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::Server(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
+        }
+    }
 }
 
 pub(super) struct Link {
     redis: Redis,
-    guarded: bool,
+    without: OnStoreFailure,
     clock: Clock,
     names: Names,
     scripts: Scripts,
+    /// The name of this process in the store.
+    holder: String,
     memories: Vec<Mutex<Memory>>,
+    /// What this memory has given.
+    leases: Arc<Leases>,
     current: RwLock<Option<Arc<Linked>>>,
     broken: Notify,
 }
 
 impl Link {
-    /// Returns after the first look for the store, whatever came of it. The task must be ended by the caller.
-    pub(super) async fn open(
-        redis: Redis,
-        guarded: bool,
+    pub(super) fn new(
+        redis: &Redis,
+        sharing: &Sharing,
         clock: Clock,
-    ) -> (Arc<Self>, AbortHandle) {
-        let names = Names::new(partitions(&redis));
-        let link = Arc::new(Self {
+        holder: u64,
+        leases: Arc<Leases>,
+    ) -> Arc<Self> {
+        let names = Names::new(partitions(redis));
+        Arc::new(Self {
             memories: (0..names.partitions()).map(|_| Mutex::default()).collect(),
-            redis,
-            guarded,
+            redis: redis.clone(),
+            without: sharing.on_store_failure,
+            holder: format!("{holder:016x}"),
             clock,
             names,
             scripts: Scripts::new(),
+            leases,
             current: RwLock::default(),
             broken: Notify::new(),
-        });
+        })
+    }
+
+    /// Returns after the first look for the store, whatever came of it. The task must be ended by the caller.
+    pub(super) async fn keep_from_now(self: Arc<Self>) -> AbortHandle {
         let (looked, first_look) = oneshot::channel();
-        let keeper = tokio::spawn(Arc::clone(&link).keep(looked)).abort_handle();
+        let keeper = tokio::spawn(self.keep(looked)).abort_handle();
         // It is dropped unsent only with the runtime.
         drop(first_look.await);
-        (link, keeper)
+        keeper
     }
 
     /// The connection, unless the store is away.
@@ -84,7 +138,7 @@ impl Link {
     }
 
     /// Told by whoever found it broken. Only the first is heard.
-    pub(super) fn lost(&self, linked: &Arc<Linked>, cause: &dyn Display, fallback: &str) {
+    pub(super) fn lost(&self, linked: &Arc<Linked>, cause: &dyn Display) {
         let mut current = self.current.write();
         if !current
             .as_ref()
@@ -94,7 +148,7 @@ impl Link {
         }
         *current = None;
         drop(current);
-        tracing::warn!(%cause, until_it_is_back = fallback, "the store of the shared limits is away");
+        tracing::warn!(%cause, until_it_is_back = self.fallback(), "the store of the shared limits is away");
         self.broken.notify_one();
     }
 
@@ -103,17 +157,48 @@ impl Link {
         self.memory(self.names.partition(key)).lock().lost_at()
     }
 
-    /// Spends on all buckets or on none.
+    /// Spends on all buckets or on none. On a Cluster each lies on a node of its own: all are asked at once, and what was
+    /// taken is given back where another refuses.
     pub(super) async fn take(
         &self,
         linked: &Linked,
         buckets: &[Bucket<'_>],
-    ) -> Result<Vec<Weighing>, LimitsError> {
-        let numbers = self.ask_to_take(linked, 0, buckets).await?;
-        weighings(&numbers, buckets.len())
+    ) -> Result<Vec<BucketTold>, LimitsError> {
+        if self.names.partitions() == 1 || buckets.len() == 1 {
+            return self.take_from(linked, buckets).await;
+        }
+        let all = buckets
+            .iter()
+            .map(|bucket| self.take_from(linked, slice::from_ref(bucket)));
+        let told = try_join_all(all).await?.concat();
+        if told.iter().any(|told| told.weighing.wait > 0) {
+            let taken = buckets
+                .iter()
+                .zip(&told)
+                .filter(|(_, told)| told.weighing.wait == 0);
+            let back: Vec<_> = taken.map(|(bucket, _)| bucket.back()).collect();
+            let all = back
+                .iter()
+                .map(|bucket| self.take_from(linked, slice::from_ref(bucket)));
+            try_join_all(all).await?;
+        }
+        Ok(told)
     }
 
-    async fn ask_to_take(
+    /// The buckets must lie in one partition.
+    async fn take_from(
+        &self,
+        linked: &Linked,
+        buckets: &[Bucket<'_>],
+    ) -> Result<Vec<BucketTold>, LimitsError> {
+        let first = buckets
+            .first()
+            .map(|bucket| self.names.partition(&bucket.draw.key));
+        let numbers = self.ask(linked, first.unwrap_or_default(), buckets).await?;
+        buckets_told(&numbers, buckets.len())
+    }
+
+    async fn ask(
         &self,
         linked: &Linked,
         partition: u16,
@@ -124,7 +209,8 @@ impl Link {
         let belief = Belief {
             run: &linked.run,
             seen: &seen,
-            guarded: self.guarded,
+            guarded: self.without == OnStoreFailure::LocalShare,
+            holder: &self.holder,
         };
         let call = self.scripts.take(&self.names, partition, &belief, buckets);
         let (told, numbers) = told(call.on(&mut linked.connection.clone()).await?)?;
@@ -132,10 +218,19 @@ impl Link {
         Ok(numbers)
     }
 
+    fn fallback(&self) -> &'static str {
+        match self.without {
+            OnStoreFailure::LocalShare => "local_share",
+            OnStoreFailure::Allow => "allow",
+            OnStoreFailure::Deny => "deny",
+        }
+    }
+
     fn note(&self, partition: u16, told: Told, asked: Moment) {
-        self.memory(partition)
-            .lock()
-            .note(told.mark, told.lost_ago, asked);
+        let mut memory = self.memory(partition).lock();
+        if memory.note(told.mark, told.lost_ago, asked) {
+            self.leases.forget_all();
+        }
     }
 
     fn memory(&self, partition: u16) -> &Mutex<Memory> {
@@ -152,7 +247,7 @@ impl Link {
                 Ok(()) => tracing::info!("limits are shared through the store"),
                 // Later looks that find nothing say nothing new.
                 Err(cause) if looked.is_some() => {
-                    tracing::warn!(%cause, "the store of the shared limits is away");
+                    tracing::warn!(%cause, until_it_is_back = self.fallback(), "the store of the shared limits is away");
                 }
                 Err(_still_away) => {}
             }
@@ -171,9 +266,8 @@ impl Link {
     /// A connection is handed out once the store has answered on it for every partition, and has written.
     async fn look(&self) -> Result<(), LimitsError> {
         let linked = self.connect().await?;
-        for partition in 0..self.names.partitions() {
-            self.ask_to_take(&linked, partition, &[]).await?;
-        }
+        let partitions = 0..self.names.partitions();
+        try_join_all(partitions.map(|partition| self.ask(&linked, partition, &[]))).await?;
         *self.current.write() = Some(Arc::new(linked));
         Ok(())
     }
@@ -182,7 +276,7 @@ impl Link {
         let client = match &self.redis {
             Redis::Single(url) => Client::open(url.expose_secret())?,
             Redis::Sentinel { sentinels, master } => master_of(sentinels, master).await?,
-            Redis::Cluster(_) => return Err(LimitsError::Garbled),
+            Redis::Cluster(seeds) => return cluster(seeds).await,
         };
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(LOOK))
@@ -194,9 +288,24 @@ impl Link {
             .arg("server")
             .query_async(&mut connection)
             .await?;
-        let run = server.get("run_id").ok_or(LimitsError::Garbled)?;
-        Ok(Linked { connection, run })
+        Ok(Linked {
+            connection: Connection::Server(connection),
+            run: server.get("run_id").ok_or(LimitsError::Garbled)?,
+        })
     }
+}
+
+async fn cluster(seeds: &[SecretString]) -> Result<Linked, LimitsError> {
+    let seeds = seeds.iter().map(ExposeSecret::expose_secret);
+    let client = ClusterClient::builder(seeds)
+        .connection_timeout(LOOK)
+        .response_timeout(LOOK)
+        .retries(1)
+        .build()?;
+    Ok(Linked {
+        connection: Connection::Cluster(client.get_async_connection().await?),
+        run: String::new(),
+    })
 }
 
 /// Parts of the keys that lie on one node each.

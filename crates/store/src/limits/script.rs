@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portcullis_policy::limits::{
     Mark, SharedKey,
-    shared::{SharedDraw, Weighing, duration},
+    shared::{SharedDraw, Weighing, duration, ticks},
 };
 use redis::{Cmd, ErrorKind, RedisError, Script, ServerErrorKind, cmd};
 
@@ -27,11 +27,48 @@ impl From<tokio::time::error::Elapsed> for LimitsError {
     }
 }
 
-/// A shared bucket, and what is taken from it.
+/// A shared bucket, and what is wanted of it. All amounts are ticks.
+#[derive(Clone, Copy)]
 pub(super) struct Bucket<'d> {
     pub(super) draw: &'d SharedDraw,
-    /// What the replica gives up of its share, in ticks.
+    pub(super) cost: Cost,
+    /// What the replica gives up of its share.
     pub(super) brought: u64,
+    pub(super) lease: LeaseAsk,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Cost {
+    Spend(u64),
+    /// It was taken for a request that another limit refused.
+    GiveBack(u64),
+}
+
+/// What the lease of this gateway is, and should be.
+#[derive(Clone, Copy, Default)]
+pub(super) struct LeaseAsk {
+    pub(super) serial: u64,
+    pub(super) spent: u64,
+    pub(super) wanted: Wanted,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Wanted {
+    #[default]
+    Nothing,
+    More(u64),
+    /// What was not spent is given back.
+    End,
+}
+
+/// What is told of one bucket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BucketTold {
+    /// The server's instant, by which answers are put in order.
+    pub(super) version: u64,
+    pub(super) weighing: Weighing,
+    /// All that the lease was given.
+    pub(super) taken: u64,
 }
 
 /// What every call says of the memory it believes to be written to.
@@ -42,6 +79,8 @@ pub(super) struct Belief<'a> {
     pub(super) seen: &'a str,
     /// Whether requests are let through while the store is away.
     pub(super) guarded: bool,
+    /// Who asks: another name for each process.
+    pub(super) holder: &'a str,
 }
 
 /// What every answer says of the memory.
@@ -54,6 +93,7 @@ pub(super) struct Told {
 /// Everything the scripts are called by.
 pub(super) struct Scripts {
     take: Script,
+    text: String,
 }
 
 /// A script with what it is given: first by its hash, and with its text where the server does not know that.
@@ -64,9 +104,20 @@ pub(super) struct Call {
 
 impl Scripts {
     pub(super) fn new() -> Self {
+        Self::of(TAKE.to_owned())
+    }
+
+    fn of(text: String) -> Self {
         Self {
-            take: Script::new(TAKE),
+            take: Script::new(&text),
+            text,
         }
+    }
+
+    /// By a clock that a test sets: the list `clock`, of seconds and microseconds.
+    #[cfg(test)]
+    pub(super) fn by_a_clock_of_the_test() -> Self {
+        Self::of(TAKE.replace("redis.call('TIME')", "redis.call('LRANGE', 'clock', 0, 1)"))
     }
 
     /// With no bucket at all it only looks at the memory, and writes what it finds even if nothing is new.
@@ -85,11 +136,73 @@ impl Scripts {
         );
         let mut arguments = belief.arguments();
         for bucket in buckets {
-            let draw = bucket.draw;
-            let numbers = [draw.cost, draw.tolerance, draw.ceiling, bucket.brought];
-            arguments.extend(numbers.map(|number| number.to_string()));
+            arguments.extend(bucket.arguments());
         }
-        Call::new(&self.take, TAKE, &keys, &arguments)
+        Call::new(&self.take, &self.text, &keys, &arguments)
+    }
+}
+
+impl Bucket<'_> {
+    pub(super) fn of(draw: &SharedDraw, cost: u64) -> Bucket<'_> {
+        Bucket {
+            draw,
+            cost: Cost::Spend(cost),
+            brought: 0,
+            lease: LeaseAsk::default(),
+        }
+    }
+
+    /// The same the other way round.
+    pub(super) fn back(&self) -> Self {
+        let cost = match self.cost {
+            Cost::Spend(cost) | Cost::GiveBack(cost) => Cost::GiveBack(cost),
+        };
+        Self {
+            cost,
+            brought: 0,
+            ..*self
+        }
+    }
+
+    fn arguments(&self) -> [String; 9] {
+        let (draw, lease) = (self.draw, self.lease);
+        [
+            self.cost.to_string(),
+            draw.tolerance.to_string(),
+            draw.ceiling.to_string(),
+            self.brought.to_string(),
+            lease.serial.to_string(),
+            lease.spent.to_string(),
+            lease.wanted.to_string(),
+            draw.cost.to_string(),
+            ticks(validity(draw)).to_string(),
+        ]
+    }
+}
+
+/// For how long the store keeps room for a lease, in nanoseconds: never longer than a bucket takes to fill.
+pub(super) fn validity(draw: &SharedDraw) -> u64 {
+    const LONGEST: Duration = Duration::from_secs(2);
+    let validity = duration(draw.tolerance).min(LONGEST);
+    u64::try_from(validity.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl std::fmt::Display for Cost {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Spend(cost) => write!(to, "{cost}"),
+            Self::GiveBack(cost) => write!(to, "-{cost}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Wanted {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Nothing => to.write_str("0"),
+            Self::More(ticks) => write!(to, "{ticks}"),
+            Self::End => to.write_str("-1"),
+        }
     }
 }
 
@@ -100,6 +213,7 @@ impl Belief<'_> {
             self.run.to_owned(),
             self.seen.to_owned(),
             guarded.to_owned(),
+            self.holder.to_owned(),
         ]
     }
 }
@@ -156,20 +270,26 @@ pub(super) fn told(reply: Reply) -> Result<(Told, Vec<u64>), LimitsError> {
     ))
 }
 
-/// Three numbers a bucket.
-pub(super) fn weighings(numbers: &[u64], buckets: usize) -> Result<Vec<Weighing>, LimitsError> {
-    let weighings: Vec<Weighing> = numbers
-        .as_chunks::<3>()
-        .0
-        .iter()
-        .map(|[left, reset, wait]| Weighing {
-            left: *left,
-            reset: *reset,
-            wait: *wait,
+/// The instant, and four numbers a bucket.
+pub(super) fn buckets_told(
+    numbers: &[u64],
+    buckets: usize,
+) -> Result<Vec<BucketTold>, LimitsError> {
+    let (version, numbers) = numbers.split_first().ok_or(LimitsError::Garbled)?;
+    let told = numbers.as_chunks::<4>().0.iter();
+    let told: Vec<BucketTold> = told
+        .map(|[left, reset, wait, taken]| BucketTold {
+            version: *version,
+            weighing: Weighing {
+                left: *left,
+                reset: *reset,
+                wait: *wait,
+            },
+            taken: *taken,
         })
         .collect();
-    if weighings.len() == buckets {
-        Ok(weighings)
+    if told.len() == buckets {
+        Ok(told)
     } else {
         Err(LimitsError::Garbled)
     }
