@@ -226,6 +226,9 @@ words! {
         ConfigurationRejected = "configuration_rejected",
         BreakerOpened = "breaker_opened",
         BreakerClosed = "breaker_closed",
+        /// By an administrator, who is the actor; the reason is the state it is held in.
+        BreakerForced = "breaker_forced",
+        BreakerReleased = "breaker_released",
         /// The desk was full: `count` events happened of which only the number is known.
         AuditGap = "audit_gap",
     }

@@ -27,6 +27,8 @@ pub(crate) struct Caller {
 pub(crate) enum AdminScope {
     UsersRead,
     UsersWrite,
+    /// To see them as well: there is no use in looking alone.
+    BreakersWrite,
 }
 
 impl AdminScope {
@@ -34,6 +36,7 @@ impl AdminScope {
         match self {
             Self::UsersRead => "users:read",
             Self::UsersWrite => "users:write",
+            Self::BreakersWrite => "breakers:write",
         }
     }
 
@@ -44,6 +47,9 @@ impl AdminScope {
             }
             Self::UsersWrite => {
                 r#"Bearer realm="portcullis", error="insufficient_scope", scope="users:write""#
+            }
+            Self::BreakersWrite => {
+                r#"Bearer realm="portcullis", error="insufficient_scope", scope="breakers:write""#
             }
         })
     }

@@ -1,5 +1,6 @@
 //! One file for each group of endpoints.
 
+pub(crate) mod admin_breakers;
 pub(crate) mod admin_users;
 pub(crate) mod health;
 pub(crate) mod login;

@@ -12,7 +12,7 @@ use portcullis_policy::rejection::Rejection;
 
 use crate::{
     answer::{self, Refusal},
-    endpoints::{admin_users, health, login, me, register, well_known},
+    endpoints::{admin_breakers, admin_users, health, login, me, register, well_known},
     service::AuthService,
 };
 
@@ -28,6 +28,11 @@ impl AuthService {
             .route("/v1/admin/users", get(admin_users::list))
             .route("/v1/admin/users/{id}/disable", post(admin_users::disable))
             .route("/v1/admin/users/{id}/enable", post(admin_users::enable))
+            .route("/v1/admin/breakers", get(admin_breakers::list))
+            .route(
+                "/v1/admin/breakers/{upstream}",
+                post(admin_breakers::force).patch(admin_breakers::force),
+            )
             .route("/.well-known/jwks.json", get(well_known::jwks))
             .route(
                 "/.well-known/oauth-authorization-server",

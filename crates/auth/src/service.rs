@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use portcullis_audit::{Action, Desk, Event, Outcome, Party};
 use portcullis_config::{auth::Auth, units::Timestamp};
+use portcullis_policy::breaker::BreakerSwitch;
 use portcullis_store::Store;
 use portcullis_tokens::{LOCAL_CLOCK_SKEW, Revocations, Verifier};
 
@@ -25,6 +26,8 @@ pub struct AuthParts<'a> {
     pub verifier: Arc<Verifier>,
     /// So that a user disabled here is refused here in the very next request.
     pub revocations: Arc<Revocations>,
+    /// Whose they are is not known here.
+    pub breakers: Arc<dyn BreakerSwitch>,
 }
 
 pub struct AuthService {
@@ -35,6 +38,7 @@ pub struct AuthService {
     pub(crate) desk: Arc<Desk>,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) revocations: Arc<Revocations>,
+    pub(crate) breakers: Arc<dyn BreakerSwitch>,
     pub(crate) throttle: Throttle,
     pub(crate) metrics: Metrics,
     clock: Clock,
@@ -52,6 +56,7 @@ impl AuthService {
             desk: parts.desk,
             verifier: parts.verifier,
             revocations: parts.revocations,
+            breakers: parts.breakers,
             metrics,
             clock: parts.clock,
         })

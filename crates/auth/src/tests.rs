@@ -1,6 +1,7 @@
 //! The service as the gateway sees it: whole requests into the router, a real SQLite database, a clock set by hand.
 
 mod accounts;
+mod breakers;
 mod hostile;
 mod login;
 mod published;
@@ -153,6 +154,7 @@ impl House {
             }),
             registry: &registry,
             revocations,
+            breakers: Arc::new(breakers::Scripted::default()),
         };
         let service = Arc::new(AuthService::new(parts).unwrap());
         Self {

@@ -13,11 +13,14 @@
 //! untold counts for nothing and gives its probe back, because a client that hangs up says nothing about the upstream;
 //! and should a permit be lost altogether, its probe's lease runs out. So a half-open breaker cannot wedge.
 //!
+//! An operator may hold it open or closed ([`Forced`]): it then counts nothing, and begins anew when it is let go.
+//!
 //! Every change of state begins a new generation. Outcomes of an older one are ignored: what was sent before the
 //! breaker opened must not close it.
 
 mod machine;
 mod state;
+mod switch;
 mod window;
 
 use std::{
@@ -36,6 +39,7 @@ use crate::clock::Moment;
 use machine::{Entry, Machine, Outcome};
 
 pub use state::{Reason, State, Transition};
+pub use switch::{BreakerSwitch, BreakerView, Forced};
 
 /// One upstream's breaker. It outlives snapshots: a reload reconfigures it.
 pub struct Breaker {
@@ -65,6 +69,19 @@ impl Breaker {
     /// Takes over new settings and keeps the state: a reload neither closes a breaker nor forgets what it has seen.
     pub fn reconfigure(&self, settings: &CircuitBreaker, probe_lease: Duration) {
         self.machine.lock().reconfigure(settings, probe_lease);
+    }
+
+    /// Holds it open or closed, or leaves it to itself again, closed and with nothing seen. A change of state is given
+    /// back to be counted.
+    pub fn force(&self, forced: Option<Forced>, now: Moment) -> Option<Transition> {
+        let mut machine = self.machine.lock();
+        let transition = machine.force(forced, now.since_start);
+        self.open_gate(&machine);
+        transition
+    }
+
+    pub fn forced(&self) -> Option<Forced> {
+        self.machine.lock().forced()
     }
 
     /// Leave to send one request to the upstream; retries ask again.
@@ -105,12 +122,14 @@ impl Breaker {
     fn settle(&self, entry: &Entry, outcome: Outcome, now: Moment) -> Option<Transition> {
         let mut machine = self.machine.lock();
         let transition = machine.settle(entry, outcome, now.since_start);
-        // Written under the lock, so that the gate cannot end up behind the machine.
-        self.gate.store(
-            machine.closed_generation().unwrap_or(NOT_CLOSED),
-            Ordering::Release,
-        );
+        self.open_gate(&machine);
         transition
+    }
+
+    /// Under the lock, so that the gate cannot end up behind the machine.
+    fn open_gate(&self, machine: &Machine) {
+        let generation = machine.closed_generation().unwrap_or(NOT_CLOSED);
+        self.gate.store(generation, Ordering::Release);
     }
 }
 

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::{
     auth_socket::AuthSocket,
+    breaker_handle::BreakerHandle,
     clock,
     housekeeping::keep_house,
     issuer_keys::{self, KeyAges},
@@ -76,6 +77,7 @@ impl Identity {
         verifier: &Arc<Verifier>,
         desk: &Arc<Desk>,
         registry: &Registry,
+        breakers: &Arc<BreakerHandle>,
     ) -> anyhow::Result<Option<AuthDoor>> {
         let Some(own) = &self.own else {
             return Ok(None);
@@ -91,6 +93,7 @@ impl Identity {
             registry,
             verifier: Arc::clone(verifier),
             revocations: Arc::clone(&own.revocations),
+            breakers: Arc::clone(breakers) as _,
         })?;
         let socket = AuthSocket::bind()?;
         let path = socket.path().to_owned();

@@ -6,6 +6,7 @@ mod audit_writer;
 mod auth_socket;
 mod backup;
 mod books;
+mod breaker_handle;
 mod check;
 mod cli;
 mod clock;

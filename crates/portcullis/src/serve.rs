@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::{
     admin::{self, Admin},
     books::Books,
+    breaker_handle::BreakerHandle,
     clock,
     identity::{AuthDoor, Identity},
     in_force::InForce,
@@ -79,7 +80,8 @@ impl Wired {
         let books = Books::open(opened.store.clone(), &registry)?;
         let identity = runtime.block_on(Identity::establish(config, books.store(), &registry))?;
         let verifier = identity.verifier(config)?;
-        let auth = identity.start_auth_service(&verifier, &books.desk, &registry)?;
+        let breakers = Arc::new(BreakerHandle::default());
+        let auth = identity.start_auth_service(&verifier, &books.desk, &registry, &breakers)?;
         let (traces, spans) = Traces::start(config, &registry)?;
         let clock: Clock = Arc::new(clock::moments());
         let [one, two, three, four, name] = random()?;
@@ -97,6 +99,7 @@ impl Wired {
             spans,
             seed: [three, four],
         })?;
+        breakers.lead_to(proxy.breakers());
         runtime.block_on(books.begin(&configuration.origin))?;
         Ok(Self {
             registry,

@@ -11,6 +11,7 @@ mod admission;
 mod answer;
 mod attempt;
 mod authentication;
+mod breakers;
 mod certificates;
 mod connection;
 mod exchange;

@@ -16,7 +16,10 @@ use portcullis_config::{
     Config,
     server::{Listener, Threads},
 };
-use portcullis_policy::limits::{Limiter, shared::SharedLimits};
+use portcullis_policy::{
+    breaker::BreakerSwitch,
+    limits::{Limiter, shared::SharedLimits},
+};
 use portcullis_tokens::Verifier;
 use prometheus::Registry;
 use tokio::{
@@ -27,6 +30,7 @@ use tokio::{
 };
 
 use crate::{
+    breakers::Switch,
     certificates::Certificates,
     front_door::{FrontDoor, Occupancy, Reception},
     gateway::{Clock, Gateway, SpanSink},
@@ -163,6 +167,11 @@ impl Server {
     /// For the admin listener, which outlives the listeners here.
     pub fn status(&self) -> Status {
         Status::new(Arc::clone(&self.gateway))
+    }
+
+    /// For whoever may force breakers, while the server runs.
+    pub fn breakers(&self) -> Arc<dyn BreakerSwitch> {
+        Arc::new(Switch(Arc::clone(&self.gateway)))
     }
 
     /// For whoever brings a new configuration, while the server runs.

@@ -117,10 +117,6 @@ impl Tunnel {
         self.cut.get().copied()
     }
 
-    pub(crate) fn life(&self) -> Duration {
-        self.until.saturating_sub(self.gateway.now().since_start)
-    }
-
     fn stage(&self) -> u8 {
         self.stage.load(Ordering::Acquire)
     }

@@ -89,8 +89,9 @@ fn open_tunnel(
     let now = gateway.now();
     exchange.begin_to_last(now);
     succeed(gateway, exchange, now);
-    // A client may be silent for as long as the tunnel lasts; one that does not read is still given up.
-    session.set_read_timeout(Some(tunnel.life()));
+    // A client may be silent for as long as the tunnel lasts, and the tunnel knows when that is over. One that does not
+    // read is still given up.
+    session.set_read_timeout(None);
     Ok(())
 }
 

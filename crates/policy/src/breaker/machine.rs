@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::{
     state::{Reason, State, Transition},
+    switch::Forced,
     window::Window,
 };
 
@@ -59,6 +60,8 @@ enum Phase {
         probes: SmallVec<[Probe; 2]>,
         successes: u32,
     },
+    /// Nothing is counted, and nothing changes it but the hand that holds it.
+    Held(Forced),
 }
 
 pub(super) struct Machine {
@@ -96,6 +99,9 @@ impl Machine {
     /// Leave to send a request, or how long to wait for it.
     pub(super) fn enter(&mut self, now: Duration) -> Result<Entry, Duration> {
         let mut transition = None;
+        if let Phase::Held(Forced::Open) = self.phase {
+            return Err(self.settings.open_for);
+        }
         if let Phase::Open { until } = self.phase {
             if now < until {
                 return Err(until - now);
@@ -112,6 +118,30 @@ impl Machine {
             probe,
             transition,
         })
+    }
+
+    pub(super) fn force(&mut self, forced: Option<Forced>, now: Duration) -> Option<Transition> {
+        let before = self.state(now);
+        let (next, reason) = match (forced, self.forced()) {
+            (None, None) => return None,
+            (Some(forced), _) => (Phase::Held(forced), Reason::Forced),
+            (None, Some(_)) => (closed(&self.settings), Reason::Released),
+        };
+        self.relapses = 0;
+        let transition = self.change(next, reason);
+        // A rest that is over was half-open to everybody who looked.
+        let seen = Transition {
+            from: before,
+            ..transition
+        };
+        (seen.from != seen.to).then_some(seen)
+    }
+
+    pub(super) fn forced(&self) -> Option<Forced> {
+        match self.phase {
+            Phase::Held(forced) => Some(forced),
+            Phase::Closed { .. } | Phase::Open { .. } | Phase::HalfOpen { .. } => None,
+        }
     }
 
     /// `Ok(None)` where no probe is needed, that is, while closed.
@@ -291,20 +321,20 @@ impl Machine {
     }
 
     pub(super) fn closed_generation(&self) -> Option<u64> {
-        matches!(self.phase, Phase::Closed { .. }).then_some(self.generation)
+        (self.phase.state() == State::Closed).then_some(self.generation)
     }
 
     pub(super) fn rests(&self, now: Duration) -> Option<Duration> {
         match self.phase {
             Phase::Open { until } => until.checked_sub(now).filter(|rest| !rest.is_zero()),
-            Phase::Closed { .. } | Phase::HalfOpen { .. } => None,
+            Phase::Closed { .. } | Phase::HalfOpen { .. } | Phase::Held(_) => None,
         }
     }
 
     pub(super) fn state(&self, now: Duration) -> State {
         match self.phase {
             Phase::Open { until } if now >= until => State::HalfOpen,
-            Phase::Closed { .. } | Phase::Open { .. } | Phase::HalfOpen { .. } => {
+            Phase::Closed { .. } | Phase::Open { .. } | Phase::HalfOpen { .. } | Phase::Held(_) => {
                 self.phase.state()
             }
         }
@@ -317,6 +347,7 @@ impl Phase {
             Self::Closed { .. } => State::Closed,
             Self::Open { .. } => State::Open,
             Self::HalfOpen { .. } => State::HalfOpen,
+            Self::Held(forced) => forced.state(),
         }
     }
 }

@@ -15,6 +15,10 @@ pub enum Reason {
     RestOver,
     ProbeFailed,
     ProbesSucceeded,
+    /// By an operator.
+    Forced,
+    /// From an operator's hand.
+    Released,
 }
 
 /// A change of state, for metrics and log.
@@ -46,6 +50,8 @@ impl Reason {
             Self::RestOver => "rest_over",
             Self::ProbeFailed => "probe_failed",
             Self::ProbesSucceeded => "probes_succeeded",
+            Self::Forced => "forced",
+            Self::Released => "released",
         }
     }
 }

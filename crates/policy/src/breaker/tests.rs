@@ -1,5 +1,7 @@
 //! The breaker by hand-set time, and held to its promises under any interleaving.
 
+mod forced;
+
 use std::num::NonZeroU32;
 
 use portcullis_config::{
