@@ -25,6 +25,7 @@ mod departures;
 mod endpoint_health;
 #[cfg(test)]
 mod examples;
+#[cfg(test)]
 mod forced_breakers;
 #[cfg(test)]
 mod foreign_issuers;
