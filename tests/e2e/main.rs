@@ -74,6 +74,8 @@ mod reload_triggers;
 #[cfg(test)]
 mod reloading;
 #[cfg(test)]
+mod replicas;
+#[cfg(test)]
 mod retries;
 #[cfg(test)]
 mod route_guards;
@@ -83,6 +85,8 @@ mod secrets;
 mod shadow;
 #[cfg(test)]
 mod shared_limits;
+#[cfg(test)]
+mod shared_limits_several;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A Redis server of the test's own.
 
+mod several;
+
 use std::{
     ffi::OsStr,
     io::{Read, Write},
@@ -17,6 +19,8 @@ use crate::{
     supervise::{Service, Supervised, log_of},
     wait,
 };
+
+pub use several::{Cluster, Sentinels};
 
 const ATTEMPTS: usize = 3;
 const COMING_UP: Duration = Duration::from_secs(10);

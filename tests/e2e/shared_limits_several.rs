@@ -1,0 +1,98 @@
+//! Limits that three gateways have in common through several Redis servers: with Sentinels that follow the master, and
+//! on a Cluster, where each limit lies on a node of its own.
+
+use portcullis_harness::{
+    redis::{Cluster, Sentinels},
+    wait::{self, PATIENCE},
+};
+
+use crate::replicas::{AWAY, BACK, LIMIT, Replicas, Statuses, said};
+
+const EXACT: &str = "mode: exact, timeout: 10s, replicas: 3";
+const LEASED: &str = "mode: leased, timeout: 10s, replicas: 3";
+
+/// As a list in the file.
+fn list(urls: &[String]) -> String {
+    format!("[{}]", urls.join(", "))
+}
+
+fn on_a_cluster(sharing: &str) -> Replicas<Cluster> {
+    let cluster = Cluster::start().unwrap();
+    let address = list(&cluster.urls());
+    Replicas::before(cluster, address, LIMIT, sharing)
+}
+
+#[test]
+fn gateways_follow_the_master_and_keep_to_one_further_window() {
+    let sentinels = Sentinels::start().unwrap();
+    let address = list(&sentinels.urls());
+    let replicas = Replicas::before(sentinels, address, LIMIT, EXACT);
+    let before = replicas.flood(LIMIT);
+    assert_eq!(before.admitted, LIMIT, "{before:?}");
+    replicas.redis.master.kill().unwrap();
+    let without = replicas.flood(LIMIT);
+    replicas.redis.wait_for_failover().unwrap();
+    replicas.wait_for(BACK, 2);
+    let after = replicas.flood(LIMIT);
+    assert_eq!(after.unavailable, 0, "{after:?}");
+    let all = before.and(without).and(after);
+    assert!(
+        all.admitted <= 2 * LIMIT,
+        "{before:?} {without:?} {after:?}"
+    );
+    let keys = replicas.redis.standby.ask(&["KEYS", "portcullis:*tight*"]);
+    assert!(
+        keys.unwrap().contains("tight"),
+        "it is the standby that counts now"
+    );
+}
+
+#[test]
+fn gateways_on_a_cluster_let_through_exactly_the_limit() {
+    let replicas = on_a_cluster(EXACT);
+    let statuses = replicas.flood(LIMIT);
+    assert_eq!(
+        statuses,
+        Statuses {
+            admitted: LIMIT,
+            limited: LIMIT * 2,
+            unavailable: 0
+        }
+    );
+    // What the refused requests had taken from the other limit, on another node, was given back.
+    let answer = replicas.gateways[0].client().get("/wide/room").unwrap();
+    let left = (LIMIT * 9 - 1).to_string();
+    assert_eq!(answer.field("x-ratelimit-remaining"), Some(&*left));
+}
+
+#[test]
+fn leases_of_a_cluster_let_through_the_limit_and_never_more() {
+    let replicas = on_a_cluster(LEASED);
+    let mut admitted = replicas.flood(LIMIT).admitted;
+    let all = wait::until("all of the limit", PATIENCE, || {
+        admitted += replicas.flood(6).admitted;
+        (admitted >= LIMIT).then_some(())
+    });
+    all.unwrap();
+    assert_eq!(admitted + replicas.flood(LIMIT).admitted, LIMIT);
+}
+
+#[test]
+fn a_cluster_without_one_of_its_nodes_is_away_as_a_whole() {
+    let replicas = on_a_cluster("mode: exact, timeout: 300ms, replicas: 3");
+    replicas.redis.nodes[2].pause().unwrap();
+    // Some callers' keys lie there, and each gateway meets one sooner or later.
+    let mut last = 0;
+    for (host, gateway) in (2..).zip(replicas.gateways.iter().cycle().take(120)) {
+        last = gateway.client_at(host).get("/open/room").unwrap().status;
+    }
+    assert_eq!(last, 200, "its share");
+    assert!(
+        replicas
+            .gateways
+            .iter()
+            .all(|gateway| said(gateway, AWAY) == 1)
+    );
+    replicas.redis.nodes[2].resume().unwrap();
+    replicas.wait_for(BACK, 2);
+}
