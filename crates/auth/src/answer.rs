@@ -20,6 +20,7 @@ use portcullis_store::StoreError;
 use serde::Serialize;
 
 use crate::{
+    oauth,
     password::HashingError,
     random::NoRandomness,
     request::{Call, gathered},
@@ -120,13 +121,14 @@ pub(crate) fn json(status: StatusCode, body: impl Serialize) -> Response {
 /// Around every endpoint: turns refusals into problems, and keeps what is not declared cacheable out of caches.
 pub(crate) async fn finish(request: Request, next: Next) -> Response {
     let call = Call::of(request.headers());
+    let is_oauth = request.uri().path().starts_with(oauth::PREFIX);
     let mut response = match gathered(request).await {
         Ok(request) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
     if let Some(refusal) = refusal_of(&mut response) {
         log(&refusal, &call);
-        response = problem(&refusal.rejection, &call);
+        response = refused(&refusal.rejection, &call, is_oauth);
     }
     response
         .headers_mut()
@@ -144,10 +146,13 @@ fn refusal_of(response: &mut Response) -> Option<Arc<Refusal>> {
     response.extensions_mut().remove()
 }
 
-fn problem(rejection: &Rejection, call: &Call) -> Response {
-    let body = Problem::of(rejection, &call.request_id).to_json();
-    let media_type = [(header::CONTENT_TYPE, problem::CONTENT_TYPE)];
-    let mut response = (rejection.status(), media_type, body).into_response();
+/// A problem, except where OAuth fixes the form.
+fn refused(rejection: &Rejection, call: &Call, is_oauth: bool) -> Response {
+    let mut response = if is_oauth {
+        oauth::refused(rejection)
+    } else {
+        problem(rejection, call)
+    };
     response.headers_mut().extend(rejection.headers());
     if rejection.closes_connection() {
         // The rest of the body is not read, so the next request could not be found on this connection.
@@ -156,6 +161,12 @@ fn problem(rejection: &Rejection, call: &Call) -> Response {
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+fn problem(rejection: &Rejection, call: &Call) -> Response {
+    let body = Problem::of(rejection, &call.request_id).to_json();
+    let media_type = [(header::CONTENT_TYPE, problem::CONTENT_TYPE)];
+    (rejection.status(), media_type, body).into_response()
 }
 
 fn log(refusal: &Refusal, call: &Call) {

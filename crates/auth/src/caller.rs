@@ -11,7 +11,9 @@ use portcullis_policy::rejection::{Malformation, Rejection};
 use portcullis_store::User;
 use portcullis_tokens::{IssuerName, OWN_RESOURCE, Principal, TokenError};
 
-use crate::{answer::Refusal, issue::party_of, request::Call, service::AuthService};
+use crate::{
+    answer::Refusal, clients::client_party, issue::party_of, request::Call, service::AuthService,
+};
 
 const WRONG_RESOURCE: HeaderValue =
     HeaderValue::from_static(r#"Bearer realm="portcullis", error="insufficient_scope""#);
@@ -29,6 +31,7 @@ pub(crate) enum AdminScope {
     UsersWrite,
     /// To see them as well: there is no use in looking alone.
     BreakersWrite,
+    RevocationsRead,
 }
 
 impl AdminScope {
@@ -37,6 +40,7 @@ impl AdminScope {
             Self::UsersRead => "users:read",
             Self::UsersWrite => "users:write",
             Self::BreakersWrite => "breakers:write",
+            Self::RevocationsRead => "revocations:read",
         }
     }
 
@@ -51,19 +55,20 @@ impl AdminScope {
             Self::BreakersWrite => {
                 r#"Bearer realm="portcullis", error="insufficient_scope", scope="breakers:write""#
             }
+            Self::RevocationsRead => {
+                r#"Bearer realm="portcullis", error="insufficient_scope", scope="revocations:read""#
+            }
         })
     }
-}
 
-impl Caller {
-    fn check(&self, scope: AdminScope) -> Result<(), Rejection> {
-        if self.principal.resource() != OWN_RESOURCE {
+    fn check(self, principal: &Principal) -> Result<(), Rejection> {
+        if principal.resource() != OWN_RESOURCE {
             Err(Rejection::WrongResource {
                 challenge: WRONG_RESOURCE,
             })
-        } else if !self.principal.scopes().contains(scope.as_str()) {
+        } else if !principal.scopes().contains(self.as_str()) {
             Err(Rejection::InsufficientScope {
-                challenge: scope.challenge(),
+                challenge: self.challenge(),
             })
         } else {
             Ok(())
@@ -89,30 +94,75 @@ impl AuthService {
         call: &Call,
     ) -> Result<Caller, Refusal> {
         let caller = self.caller(headers, call).await?;
-        if let Err(rejection) = caller.check(scope) {
+        if let Err(rejection) = scope.check(&caller.principal) {
             self.note_denial(&rejection, party_of(&caller.user), call);
             return Err(rejection.into());
         }
         Ok(caller)
     }
 
+    /// A user or a client that may read revocations.
+    pub(crate) async fn revocation_reader(
+        &self,
+        headers: &HeaderMap,
+        call: &Call,
+    ) -> Result<(), Refusal> {
+        let (principal, actor) = match self.holder(headers).await {
+            Ok(holder) => holder,
+            Err(refusal) => {
+                self.note_denial(&refusal.rejection, Party::anonymous(), call);
+                return Err(refusal);
+            }
+        };
+        if let Err(rejection) = AdminScope::RevocationsRead.check(&principal) {
+            self.note_denial(&rejection, actor, call);
+            return Err(rejection.into());
+        }
+        Ok(())
+    }
+
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
+        let principal = self.principal(headers)?;
+        self.user_of(principal).await
+    }
+
+    /// Of a token of our own.
+    fn principal(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Refusal> {
         let token = bearer(headers)?;
         let principal = self
             .verifier
             .verify(token, self.now())
             .map_err(refused_token)?;
         match principal.issuer() {
-            IssuerName::Local => {}
+            IssuerName::Local => Ok(principal),
             // Known to us, but nobody here: there is no profile to show.
             IssuerName::Foreign(_) => {
                 let challenge = WRONG_RESOURCE;
-                return Err(Rejection::WrongResource { challenge }.into());
+                Err(Rejection::WrongResource { challenge }.into())
             }
         }
+    }
+
+    async fn user_of(&self, principal: Arc<Principal>) -> Result<Caller, Refusal> {
         match self.store.user(principal.subject()).await? {
             Some(user) if !user.disabled && user.version == principal.version() => {
                 Ok(Caller { principal, user })
+            }
+            Some(_) | None => Err(Rejection::InvalidToken { cause: "revoked" }.into()),
+        }
+    }
+
+    /// Whose token it is, user or client, as the database has them now.
+    async fn holder(&self, headers: &HeaderMap) -> Result<(Arc<Principal>, Party), Refusal> {
+        let principal = self.principal(headers)?;
+        // A user's token was got through a client of another name.
+        if principal.client_id() != Some(principal.subject()) {
+            let caller = self.user_of(principal).await?;
+            return Ok((caller.principal, party_of(&caller.user)));
+        }
+        match self.store.client(principal.subject()).await? {
+            Some(client) if !client.disabled && client.version == principal.version() => {
+                Ok((principal, client_party(&client.id, &client.name)))
             }
             Some(_) | None => Err(Rejection::InvalidToken { cause: "revoked" }.into()),
         }

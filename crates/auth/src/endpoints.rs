@@ -5,6 +5,8 @@ pub(crate) mod admin_users;
 pub(crate) mod health;
 pub(crate) mod login;
 pub(crate) mod me;
+pub(crate) mod oauth_token;
 mod profile;
 pub(crate) mod register;
+pub(crate) mod revocations;
 pub(crate) mod well_known;

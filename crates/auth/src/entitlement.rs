@@ -1,4 +1,4 @@
-//! What a user may have a token for: the scopes of the roles, cut down to those of one resource.
+//! What a user or a client may have a token for: the scopes of the roles, or its own, cut down to those of one resource.
 
 use std::time::Duration;
 
@@ -34,6 +34,29 @@ impl NotEntitled {
     }
 }
 
+/// With no resource named, the only one that has all scopes of the client.
+pub(crate) fn entitle_client(
+    auth: &Auth,
+    granted: &ScopeSet,
+    resource: Option<&str>,
+    requested: Option<&ScopeSet>,
+) -> Result<Entitlement, NotEntitled> {
+    let resource = match resource {
+        Some(resource) => resource,
+        None => only_resource(auth, granted).ok_or(NotEntitled::UnknownResource)?,
+    };
+    cut_down(auth, |scope| granted.contains(scope), resource, requested)
+}
+
+fn only_resource<'a>(auth: &'a Auth, granted: &ScopeSet) -> Option<&'a str> {
+    let all = auth.resources.keys().map(String::as_str);
+    let mut fitting = all.chain([PORTCULLIS_RESOURCE]).filter(|resource| {
+        let offered = offered(auth, resource);
+        offered.is_some_and(|(scopes, _)| granted.iter().all(|scope| scopes.contains(&scope)))
+    });
+    fitting.next().filter(|_| fitting.next().is_none())
+}
+
 /// With no scope asked for, all that the roles grant on this resource.
 pub(crate) fn entitle(
     auth: &Auth,
@@ -41,10 +64,24 @@ pub(crate) fn entitle(
     resource: &str,
     requested: Option<&ScopeSet>,
 ) -> Result<Entitlement, NotEntitled> {
+    cut_down(
+        auth,
+        |scope| is_granted(auth, roles, scope),
+        resource,
+        requested,
+    )
+}
+
+fn cut_down(
+    auth: &Auth,
+    is_granted: impl Fn(&str) -> bool,
+    resource: &str,
+    requested: Option<&ScopeSet>,
+) -> Result<Entitlement, NotEntitled> {
     let (offered, lifetime) = offered(auth, resource).ok_or(NotEntitled::UnknownResource)?;
     let granted: Vec<&str> = offered
         .into_iter()
-        .filter(|scope| is_granted(auth, roles, scope))
+        .filter(|scope| is_granted(scope))
         .collect();
     // A scope that is no scope cannot pass the loader.
     let granted = ScopeSet::from_words(granted).map_err(|_invalid| NotEntitled::NoScope)?;

@@ -54,6 +54,18 @@ pub(crate) struct Issued {
     scope: String,
 }
 
+impl Issued {
+    pub(crate) fn new(access_token: String, entitlement: Entitlement) -> Self {
+        Self {
+            access_token,
+            token_type: "bearer",
+            expires_in: entitlement.lifetime.as_secs(),
+            scope: entitlement.scopes.line().to_owned(),
+            resource: entitlement.resource,
+        }
+    }
+}
+
 impl AuthService {
     /// `reasons` are the events that led here, such as the sign-in; they are committed with the session.
     pub(crate) async fn issue(
@@ -67,23 +79,18 @@ impl AuthService {
         let session = new_session(user, &entitlement, call, now)?;
         let claims = self.claims(user, &entitlement, &session.sid, now)?;
         // Signed first: a session whose token could not be made would be a row about nothing.
-        let access_token = self
-            .signer
-            .active
-            .sign(&claims)
-            .map_err(|error| Refusal::internal(format!("signing: {error}")))?;
+        let access_token = self.sign(&claims)?;
         reasons.push(self.issued_event(user, &entitlement, &session.sid, call));
         self.store
             .open_session(&session, &reasons)
             .await
             .map_err(refused_session)?;
-        Ok(Issued {
-            access_token,
-            token_type: "bearer",
-            expires_in: entitlement.lifetime.as_secs(),
-            scope: entitlement.scopes.line().to_owned(),
-            resource: entitlement.resource,
-        })
+        Ok(Issued::new(access_token, entitlement))
+    }
+
+    pub(crate) fn sign(&self, claims: &AccessClaims) -> Result<String, Refusal> {
+        let signed = self.signer.active.sign(claims);
+        signed.map_err(|error| Refusal::internal(format!("signing: {error}")))
     }
 
     fn claims(

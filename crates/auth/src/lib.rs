@@ -10,12 +10,16 @@
 mod accounts;
 mod answer;
 mod caller;
+mod clients;
 mod credentials;
 mod endpoints;
 mod entitlement;
+mod form;
 pub mod identifiers;
 mod issue;
+mod log_watch;
 mod metrics;
+mod oauth;
 pub mod password;
 mod random;
 mod request;
@@ -27,5 +31,6 @@ mod throttle;
 mod tests;
 
 pub use accounts::{AccountError, NewAccount, Strength, create_user};
+pub use clients::{ClientError, client_party, create_client};
 pub use issue::SigningKeys;
 pub use service::{AuthParts, AuthService, Clock};

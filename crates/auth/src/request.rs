@@ -64,9 +64,7 @@ pub(crate) async fn gathered(request: Request<Body>) -> Result<Request<Body>, Re
 
 /// Reads a JSON object of type `T`, which must refuse unknown fields.
 pub(crate) async fn json<T: DeserializeOwned>(request: Request<Body>) -> Result<T, Refusal> {
-    let (head, body) = request.into_parts();
-    check_media_type(&head.headers)?;
-    let bytes = read(&head.headers, body).await?;
+    let bytes = bytes(request, "application/json").await?;
     // serde would take an array for a struct, field by field.
     let is_object = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
     if !is_object {
@@ -75,9 +73,19 @@ pub(crate) async fn json<T: DeserializeOwned>(request: Request<Body>) -> Result<
     serde_json::from_slice(&bytes).map_err(|_repeats_the_input| malformed_body())
 }
 
-/// `application/json`, in UTF-8 (RFC 8259 section 8.1). Anything a browser sends without asking first is refused, which
+/// Reads a body of the given media type.
+pub(crate) async fn bytes(
+    request: Request<Body>,
+    media_type: &str,
+) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    let (head, body) = request.into_parts();
+    check_media_type(&head.headers, media_type)?;
+    read(&head.headers, body).await
+}
+
+/// The media type asked for, in UTF-8 (for JSON: RFC 8259 section 8.1). Of JSON, anything a browser sends without asking first is refused, which
 /// is what keeps other sites from posting here.
-fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_media_type(headers: &HeaderMap, media_type: &str) -> Result<(), Refusal> {
     let refused = || Err(Rejection::UnsupportedMediaType.into());
     if headers.contains_key(header::CONTENT_ENCODING) {
         return refused();
@@ -90,10 +98,10 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
         return refused();
     };
     let mut parts = text.split(';').map(str::trim);
-    let is_json = parts
+    let is_wanted = parts
         .next()
-        .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
-    if is_json && parts.all(is_utf8_parameter) {
+        .is_some_and(|essence| essence.eq_ignore_ascii_case(media_type));
+    if is_wanted && parts.all(is_utf8_parameter) {
         Ok(())
     } else {
         refused()

@@ -12,7 +12,10 @@ use portcullis_policy::rejection::Rejection;
 
 use crate::{
     answer::{self, Refusal},
-    endpoints::{admin_breakers, admin_users, health, login, me, register, well_known},
+    endpoints::{
+        admin_breakers, admin_users, health, login, me, oauth_token, register, revocations,
+        well_known,
+    },
     service::AuthService,
 };
 
@@ -33,6 +36,8 @@ impl AuthService {
                 "/v1/admin/breakers/{upstream}",
                 post(admin_breakers::force).patch(admin_breakers::force),
             )
+            .route("/v1/revocations", get(revocations::follow))
+            .route("/oauth/token", post(oauth_token::token))
             .route("/.well-known/jwks.json", get(well_known::jwks))
             .route(
                 "/.well-known/oauth-authorization-server",

@@ -9,7 +9,8 @@ use portcullis_store::Store;
 use portcullis_tokens::{LOCAL_CLOCK_SKEW, Revocations, Verifier};
 
 use crate::{
-    issue::SigningKeys, metrics::Metrics, password::Hasher, request::Call, throttle::Throttle,
+    issue::SigningKeys, log_watch::LogWatch, metrics::Metrics, password::Hasher, request::Call,
+    throttle::Throttle,
 };
 
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -41,6 +42,7 @@ pub struct AuthService {
     pub(crate) breakers: Arc<dyn BreakerSwitch>,
     pub(crate) throttle: Throttle,
     pub(crate) metrics: Metrics,
+    pub(crate) log_watch: LogWatch,
     clock: Clock,
 }
 
@@ -58,8 +60,14 @@ impl AuthService {
             revocations: parts.revocations,
             breakers: parts.breakers,
             metrics,
+            log_watch: LogWatch::new(),
             clock: parts.clock,
         })
+    }
+
+    /// Answers all who wait for news. For a stop, which they would hold up.
+    pub fn end_waits(&self) {
+        self.log_watch.stop();
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod breakers;
+mod clients;
 mod hostile;
 mod login;
 mod published;

@@ -81,7 +81,7 @@ pub enum RoleScopes {
 /// The resource of the gateway's own administration: always there, never declared.
 pub const PORTCULLIS_RESOURCE: &str = "portcullis";
 
-pub const PORTCULLIS_SCOPES: [&str; 8] = [
+pub const PORTCULLIS_SCOPES: [&str; 9] = [
     "users:read",
     "users:write",
     "roles:write",
@@ -90,4 +90,5 @@ pub const PORTCULLIS_SCOPES: [&str; 8] = [
     "breakers:write",
     "keys:rotate",
     "audit:read",
+    "revocations:read",
 ];

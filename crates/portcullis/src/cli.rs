@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use portcullis_config::schema::JSON_SCHEMA;
 
 use crate::{
-    backup, check, demo, explain, healthcheck, migrate, output, rehearsed_table, run, user,
+    backup, check, client, demo, explain, healthcheck, migrate, output, rehearsed_table, run, user,
 };
 
 const DEFAULT_CONFIG: &str = "gateway.yaml";
@@ -68,6 +68,9 @@ enum Command {
     /// Add, list, disable and enable users; grant and revoke their roles
     #[command(after_help = "Example:\n  portcullis user list", subcommand)]
     User(user::Command),
+    /// Add, list, disable and enable clients: programs that get tokens with a secret
+    #[command(after_help = "Example:\n  portcullis client list", subcommand)]
+    Client(client::Command),
 }
 
 /// Output is for people unless a program asks.
@@ -101,6 +104,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Backup { file } => backup::backup(config, &file),
         Command::Healthcheck(output) => healthcheck::healthcheck(config, output),
         Command::User(command) => user::user(config, command),
+        Command::Client(command) => client::client(config, command),
     }
 }
 
@@ -154,6 +158,7 @@ mod tests {
         for words in [
             ["check"].as_slice(),
             &["user", "list"],
+            &["client", "list"],
             &["healthcheck"],
             &["demo"],
             &["migrate"],

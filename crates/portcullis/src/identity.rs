@@ -95,11 +95,12 @@ impl Identity {
             revocations: Arc::clone(&own.revocations),
             breakers: Arc::clone(breakers) as _,
         })?;
-        let socket = AuthSocket::bind()?;
+        let (service, socket) = (Arc::new(service), AuthSocket::bind()?);
         let path = socket.path().to_owned();
         Ok(Some(AuthDoor {
             path,
-            _folder: socket.serve(Arc::new(service).router()),
+            service: Arc::clone(&service),
+            _folder: socket.serve(service.router()),
         }))
     }
 
@@ -151,11 +152,16 @@ impl Own {
 /// Where `builtin:auth` is reached. The socket's folder goes when this is dropped.
 pub(crate) struct AuthDoor {
     path: std::path::PathBuf,
+    service: Arc<AuthService>,
     _folder: TempDir,
 }
 
 impl AuthDoor {
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(crate) fn service(&self) -> Arc<AuthService> {
+        Arc::clone(&self.service)
     }
 }

@@ -9,6 +9,7 @@ mod books;
 mod breaker_handle;
 mod check;
 mod cli;
+mod client;
 mod clock;
 mod configuration;
 mod demo;

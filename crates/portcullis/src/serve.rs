@@ -43,7 +43,12 @@ pub(crate) fn serve(opened: Opened) -> anyhow::Result<ExitCode> {
     let config = &opened.in_force.configuration().config;
     tracing::info!(listeners = %listeners(config), admin = %config.server.admin, "the gateway is running");
     let stopping = stop::on_signal(signals, opened.readiness, opened.in_force, close);
-    let stopping = tokio::spawn(stopping);
+    let auth_service = wired.auth.as_ref().map(AuthDoor::service);
+    let stopping = tokio::spawn(async move {
+        let stop = stopping.await;
+        auth_service.iter().for_each(|service| service.end_waits());
+        stop
+    });
     drop(inside);
     wired.proxy.run(closing);
 
@@ -69,7 +74,7 @@ struct Wired {
     traces: Traces,
     shared_limits: SharedLimits,
     /// Held until the end: with it goes the folder of the socket.
-    _auth: Option<AuthDoor>,
+    auth: Option<AuthDoor>,
 }
 
 impl Wired {
@@ -108,7 +113,7 @@ impl Wired {
             proxy,
             traces,
             shared_limits,
-            _auth: auth,
+            auth,
         })
     }
 

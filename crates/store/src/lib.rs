@@ -1,4 +1,4 @@
-//! What must last or be shared: users and their roles, sessions, signing keys, the revocation log, the audit log, and limits
+//! What must last or be shared: users and their roles, clients, sessions, signing keys, the revocation log, the audit log, and limits
 //! that replicas have in common. The only room that names sqlx and redis.
 //!
 //! Two databases, one set of SQL texts. [`engine`] is the narrow door to both: static text and positional values go in, rows come out.
@@ -13,6 +13,7 @@ mod store;
 
 mod audit;
 mod backup;
+mod clients;
 mod keys;
 mod limits;
 mod revocations;
@@ -24,6 +25,7 @@ mod conformance;
 
 pub use audit::{AuditCursor, AuditFilter, AuditParty, AuditRow};
 pub use backup::BackupError;
+pub use clients::{Client, NewClient};
 pub use error::StoreError;
 pub use keys::{KeyState, StoredKey};
 pub use limits::RedisLimits;

@@ -36,7 +36,7 @@ macro_rules! step {
 }
 
 /// In order; the place in this list is the version that the database keeps.
-const STEPS: &[Step] = &[step!("0001_foundation")];
+const STEPS: &[Step] = &[step!("0001_foundation"), step!("0002_clients")];
 
 pub(crate) async fn apply(engine: &Engine) -> Result<Vec<String>, StoreError> {
     within_limit(LIMIT, async {

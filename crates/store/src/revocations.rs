@@ -25,6 +25,7 @@ const LOG: &str = "INSERT INTO revocations (seq, kind, key, value, until_ms, cre
      VALUES ($1, $2, $3, $4, $5, $6, $7)";
 const AFTER: &str = "SELECT seq, kind, key, value, until_ms FROM revocations \
      WHERE seq > $1 AND until_ms > $2 ORDER BY seq LIMIT $3";
+const HEAD: &str = "SELECT seq FROM revocation_counter WHERE id = 1";
 const REMOVE_MOOT: &str = "DELETE FROM revocations \
      WHERE seq IN (SELECT seq FROM revocations WHERE until_ms <= $1 ORDER BY until_ms LIMIT $2)";
 
@@ -52,6 +53,12 @@ impl Store {
             .collect()
     }
 
+    /// The last number given out. All up to it can be read, as far as they are not moot.
+    pub async fn revocation_head(&self) -> Result<u64, StoreError> {
+        let rows = self.engine.rows(HEAD, values![]).await?;
+        rows.first().ok_or_else(no_counter)?.number("seq")
+    }
+
     /// Removes some of what is moot and says how much: 0 means that nothing is left.
     pub async fn sweep_revocations(&self, now: Timestamp) -> Result<u64, StoreError> {
         let mut tx = self.engine.begin().await?;
@@ -74,7 +81,7 @@ pub(crate) async fn log(
         Revocation::Key(kid) => (KEY, kid, None),
     };
     let next = tx.row(NEXT, values![]).await?;
-    let next = next.ok_or_else(|| StoreError::Corrupt("revocation_counter is empty".to_owned()))?;
+    let next = next.ok_or_else(no_counter)?;
     let values = values![
         next.number("seq")?,
         kind,
@@ -86,6 +93,10 @@ pub(crate) async fn log(
     ];
     tx.execute(LOG, values).await?;
     Ok(())
+}
+
+fn no_counter() -> StoreError {
+    StoreError::Corrupt("revocation_counter is empty".to_owned())
 }
 
 fn revocation(row: &Row) -> Result<Revocation, StoreError> {

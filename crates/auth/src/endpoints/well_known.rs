@@ -20,9 +20,8 @@ pub(crate) async fn jwks(State(service): State<Arc<AuthService>>) -> Response {
     (CACHED, Json(json!({ "keys": service.signer.published() }))).into_response()
 }
 
-/// `GET /.well-known/oauth-authorization-server`. Says what exists and nothing else: there is no token endpoint of
-/// OAuth's kind, so no grant and no response type. The two empty lists are there because their absence has a meaning
-/// (`authorization_code`) that would be wrong.
+/// `GET /.well-known/oauth-authorization-server`. Says what exists and nothing else: one grant and no response type. The
+/// empty list is there because its absence would have a meaning.
 pub(crate) async fn metadata(State(service): State<Arc<AuthService>>) -> Response {
     let issuer = &service.config.issuer;
     let base = issuer.trim_end_matches('/');
@@ -30,7 +29,9 @@ pub(crate) async fn metadata(State(service): State<Arc<AuthService>>) -> Respons
         "issuer": issuer,
         "jwks_uri": format!("{base}/.well-known/jwks.json"),
         "response_types_supported": [],
-        "grant_types_supported": [],
+        "token_endpoint": format!("{base}/oauth/token"),
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "grant_types_supported": ["client_credentials"],
     });
     (CACHED, Json(metadata)).into_response()
 }

@@ -35,7 +35,16 @@ async fn the_metadata_names_the_issuer_byte_for_byte_and_only_what_exists() {
             jwks,
             format!("{}/.well-known/jwks.json", issuer.trim_end_matches('/'))
         );
-        assert_eq!(metadata.as_object().unwrap().len(), 4, "{metadata}");
+        let token = metadata["token_endpoint"].as_str().unwrap();
+        assert_eq!(
+            token,
+            format!("{}/oauth/token", issuer.trim_end_matches('/'))
+        );
+        assert_eq!(
+            metadata["grant_types_supported"],
+            json!(["client_credentials"])
+        );
+        assert_eq!(metadata.as_object().unwrap().len(), 6, "{metadata}");
     }
 }
 
@@ -54,7 +63,6 @@ async fn what_is_not_there_is_a_problem() {
         "/v1",
         "/v1/auth/",
         "/v1/auth/refresh",
-        "/oauth/token",
         "/v1/auth/login/",
         "/v1/admin/users/x",
     ] {

@@ -4,6 +4,7 @@
 mod audit;
 mod backup;
 mod bench;
+mod clients;
 mod keys;
 mod migrating;
 mod outage;
@@ -36,6 +37,12 @@ conformance! {
     audit::rows_come_in_pages_and_by_action,
     audit::the_chain_verifies_after_mixed_concurrent_writers,
     audit::two_chains_do_not_touch_each_other,
+    clients::a_created_client_reads_back_by_id_by_name_and_in_pages,
+    clients::a_name_is_one_clients_only,
+    clients::a_token_that_races_with_a_disable_does_not_win,
+    clients::disabling_a_client_outdates_its_tokens_once,
+    clients::the_head_of_the_log_is_the_last_number_given_out,
+    clients::the_last_use_is_kept_to_the_minute,
     keys::a_key_reads_back_as_it_was_kept,
     keys::two_starts_make_one_signing_key,
     migrating::a_changed_migration_is_refused,

@@ -1,0 +1,113 @@
+//! `GET /v1/revocations?after=N&wait=S`: the revocation log, for gateways without this database. Who has read up to N
+//! waits here until there is more, so that a revocation arrives within a second and silence costs nearly nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Query, State},
+    http::{HeaderMap, StatusCode, Uri},
+    response::Response,
+};
+use portcullis_config::units::Timestamp;
+use portcullis_policy::rejection::Rejection;
+use portcullis_tokens::Revocation;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    answer::{self, Refusal},
+    request::{Call, malformed_field},
+    service::AuthService,
+};
+
+/// Below what proxies and clients between us and the follower take for silence.
+const LONGEST_WAIT: u64 = 20;
+const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
+const BAD_QUERY: &str = "The query takes after, a number, and wait, seconds.";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    /// The last number read; none yet where absent.
+    #[serde(default)]
+    after: u64,
+    /// Seconds to wait for news. More than 20 are taken for 20.
+    #[serde(default)]
+    wait: u64,
+}
+
+#[derive(Serialize)]
+struct Page {
+    revocations: Vec<Entry>,
+    /// What to send as `after` the next time.
+    next: u64,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    seq: u64,
+    kind: &'static str,
+    id: String,
+    /// Of a user or a client: tokens with a lower `ver` are meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+    /// Milliseconds since 1970. From then on no token can exist that is meant.
+    until: u64,
+}
+
+pub(crate) async fn follow(
+    State(service): State<Arc<AuthService>>,
+    call: Call,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    service.revocation_reader(&headers, &call).await?;
+    let Ok(Query(place)) = Query::<Place>::try_from_uri(&uri) else {
+        return Err(malformed_field(BAD_QUERY));
+    };
+    let wait = Duration::from_secs(place.wait.min(LONGEST_WAIT));
+    let page = service.page_after(place.after, wait).await?;
+    Ok(answer::json(StatusCode::OK, page))
+}
+
+impl AuthService {
+    async fn page_after(&self, after: u64, wait: Duration) -> Result<Page, Refusal> {
+        let head = self.store.revocation_head().await?;
+        // The log is behind its reader: the database was restored, and what has its numbers now is unknown there.
+        let after = if after > head { 0 } else { after };
+        let page = self.read_after(after, head).await?;
+        if !page.revocations.is_empty() || wait.is_zero() {
+            return Ok(page);
+        }
+        let _place = self.log_watch.enter().ok_or(Rejection::Overloaded {
+            retry_after: OVERLOADED_RETRY,
+        })?;
+        let head = self.log_watch.beyond(&self.store, page.next, wait).await?;
+        self.read_after(page.next, head).await
+    }
+
+    /// `head` was read before, so that all numbers up to it can be seen by now.
+    async fn read_after(&self, after: u64, head: u64) -> Result<Page, Refusal> {
+        let rows = self.store.revocations_after(after, self.now()).await?;
+        // With rows there may be more; without, everything up to the head is moot.
+        let next = rows.last().map_or(head.max(after), |(seq, ..)| *seq);
+        Ok(Page {
+            revocations: rows.into_iter().map(entry).collect(),
+            next,
+        })
+    }
+}
+
+fn entry((seq, revocation, until): (u64, Revocation, Timestamp)) -> Entry {
+    let (kind, id, version) = match revocation {
+        Revocation::Session(sid) => ("session", sid, None),
+        Revocation::UserBefore { user_id, version } => ("user", user_id, Some(version)),
+        Revocation::Key(kid) => ("key", kid, None),
+    };
+    Entry {
+        seq,
+        kind,
+        id,
+        version,
+        until: until.as_millis(),
+    }
+}

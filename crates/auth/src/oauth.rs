@@ -1,0 +1,116 @@
+//! How OAuth's endpoints say no: `error` and `error_description` in JSON, as RFC 6749 section 5.2 fixes it, instead of a
+//! problem. Nothing of the input is in either.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use portcullis_policy::rejection::Rejection;
+use serde_json::json;
+
+use crate::answer::{self, Refusal};
+
+/// Below it stands what OAuth answers.
+pub(crate) const PREFIX: &str = "/oauth/";
+
+/// What a client did wrong, in OAuth's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// With a sentence of ours.
+    Request(&'static str),
+    /// Unknown, wrong, disabled: not told apart.
+    Client,
+    GrantType,
+    Scope,
+    /// RFC 8707 section 2.
+    Target,
+}
+
+/// A client's fault, or what keeps us from answering.
+pub(crate) enum OAuthRefusal {
+    Fault(Fault),
+    Other(Refusal),
+}
+
+impl From<Fault> for OAuthRefusal {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl<T: Into<Refusal>> From<T> for OAuthRefusal {
+    fn from(refusal: T) -> Self {
+        Self::Other(refusal.into())
+    }
+}
+
+impl Fault {
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Request(_) => "invalid_request",
+            Self::Client => "invalid_client",
+            Self::GrantType => "unsupported_grant_type",
+            Self::Scope => "invalid_scope",
+            Self::Target => "invalid_target",
+        }
+    }
+
+    fn description(self) -> &'static str {
+        match self {
+            Self::Request(sentence) => sentence,
+            Self::Client => "The client could not be authenticated.",
+            Self::GrantType => "The only grant is client_credentials.",
+            Self::Scope => "The scope is malformed, or more than the client was granted.",
+            Self::Target => "Name one resource that the client has scopes for.",
+        }
+    }
+}
+
+impl IntoResponse for OAuthRefusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Fault(fault) => fault.into_response(),
+            // Comes back to `refused` once it is logged.
+            Self::Other(refusal) => refusal.into_response(),
+        }
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::Client => StatusCode::UNAUTHORIZED,
+            Self::Request(_) | Self::GrantType | Self::Scope | Self::Target => {
+                StatusCode::BAD_REQUEST
+            }
+        };
+        let mut response = error(status, self.code(), self.description());
+        if self == Self::Client {
+            let challenge = HeaderValue::from_static(r#"Basic realm="portcullis""#);
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
+/// What is refused on these paths for a reason that OAuth has no word for: a body too large, no database.
+pub(crate) fn refused(rejection: &Rejection) -> Response {
+    let status = rejection.status();
+    let code = if status == StatusCode::SERVICE_UNAVAILABLE {
+        "temporarily_unavailable"
+    } else if status.is_server_error() {
+        "server_error"
+    } else {
+        "invalid_request"
+    };
+    error(status, code, &rejection.detail())
+}
+
+fn error(status: StatusCode, code: &str, description: &str) -> Response {
+    answer::json(
+        status,
+        json!({ "error": code, "error_description": description }),
+    )
+}

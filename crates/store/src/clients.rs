@@ -1,0 +1,174 @@
+//! Clients: programs that get tokens with an id and a secret of their own. What ends a client's tokens is logged as it is for a
+//! user: ids of both are `UUIDv7`s, so that one log can name either.
+
+use portcullis_audit::Event;
+use portcullis_config::units::Timestamp;
+use portcullis_tokens::Revocation;
+
+use crate::{
+    engine::{Row, Transaction, values},
+    error::StoreError,
+    revocations,
+    store::Store,
+};
+
+/// The most clients one page may have.
+const PAGE: u32 = 1000;
+
+const BY_ID: &str = "SELECT * FROM clients WHERE id = $1";
+const BY_NAME: &str = "SELECT * FROM clients WHERE name = $1";
+const AFTER: &str = "SELECT * FROM clients WHERE id > $1 ORDER BY id LIMIT $2";
+const CREATE: &str = "INSERT INTO clients (id, name, secret_hash, scopes, disabled, version, created_ms, updated_ms) \
+     VALUES ($1, $2, $3, $4, $5, 1, $6, $6)";
+const SET_DISABLED: &str = "UPDATE clients SET disabled = $2, version = version + 1, updated_ms = $3 \
+     WHERE id = $1 AND disabled <> $2 RETURNING version";
+/// Touches the row, so that on PostgreSQL too a change of it and a new token cannot pass each other.
+const USE: &str = "UPDATE clients SET last_used_ms = CASE WHEN last_used_ms > $4 THEN last_used_ms ELSE $3 END \
+     WHERE id = $1 AND version = $2 AND disabled = $5";
+
+/// The time of last use is exact to a minute.
+const USE_MILLIS: u64 = 60_000;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    pub id: String,
+    pub name: String,
+    /// Separated by spaces, as in a token.
+    pub scopes: String,
+    pub disabled: bool,
+    /// As a user's: goes up whenever tokens issued before must not be good any more.
+    pub version: u64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// When it last got a token, to the minute.
+    pub last_used_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug)]
+pub struct NewClient {
+    /// A `UUIDv7` as text.
+    pub id: String,
+    pub name: String,
+    /// SHA-256 of the secret.
+    pub secret_hash: [u8; 32],
+    /// Separated by spaces.
+    pub scopes: String,
+    pub created_at: Timestamp,
+}
+
+impl Store {
+    /// `Taken` if id or name belong to another.
+    pub async fn create_client(
+        &self,
+        client: &NewClient,
+        event: &Event,
+    ) -> Result<Client, StoreError> {
+        let mut tx = self.engine.begin().await?;
+        let values = values![
+            client.id.as_str(),
+            client.name.as_str(),
+            &client.secret_hash,
+            client.scopes.as_str(),
+            false,
+            client.created_at,
+        ];
+        tx.execute(CREATE, values).await?;
+        self.finish_client(tx, &client.id, event).await
+    }
+
+    pub async fn client(&self, id: &str) -> Result<Option<Client>, StoreError> {
+        let rows = self.engine.rows(BY_ID, values![id]).await?;
+        rows.first().map(client).transpose()
+    }
+
+    /// With the SHA-256 of its secret.
+    pub async fn client_with_secret(
+        &self,
+        id: &str,
+    ) -> Result<Option<(Client, [u8; 32])>, StoreError> {
+        let rows = self.engine.rows(BY_ID, values![id]).await?;
+        let with_secret = |row: &Row| Ok((client(row)?, row.digest("secret_hash")?));
+        rows.first().map(with_secret).transpose()
+    }
+
+    pub async fn client_by_name(&self, name: &str) -> Result<Option<Client>, StoreError> {
+        let rows = self.engine.rows(BY_NAME, values![name]).await?;
+        rows.first().map(client).transpose()
+    }
+
+    /// A page of at most `limit` (and 1000) clients in the order of their ids, after the one named.
+    pub async fn clients(
+        &self,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Client>, StoreError> {
+        let values = values![after.unwrap_or(""), limit.min(PAGE)];
+        let rows = self.engine.rows(AFTER, values).await?;
+        rows.iter().map(client).collect()
+    }
+
+    /// As [`Store::set_disabled`] for a user, tokens and repetition included.
+    pub async fn set_client_disabled(
+        &self,
+        id: &str,
+        disabled: bool,
+        revocation_until: Timestamp,
+        event: &Event,
+    ) -> Result<Client, StoreError> {
+        let mut tx = self.engine.begin().await?;
+        if let Some(row) = tx
+            .row(SET_DISABLED, values![id, disabled, event.at])
+            .await?
+        {
+            let revocation = Revocation::UserBefore {
+                user_id: id.to_owned(),
+                version: row.number("version")?,
+            };
+            revocations::log(&mut tx, &revocation, revocation_until, event).await?;
+        }
+        self.finish_client(tx, id, event).await
+    }
+
+    /// Keeps that a token of this client is about to leave. `Conflict` if the client was disabled or changed since it was read:
+    /// then none may.
+    pub async fn use_client(&self, used: &Client, event: &Event) -> Result<(), StoreError> {
+        let mut tx = self.engine.begin().await?;
+        let a_minute_ago = event.at.as_millis().saturating_sub(USE_MILLIS);
+        let values = values![
+            used.id.as_str(),
+            used.version,
+            event.at,
+            a_minute_ago,
+            false
+        ];
+        if tx.execute(USE, values).await? == 0 {
+            return Err(StoreError::Conflict);
+        }
+        self.commit(tx, std::slice::from_ref(event)).await
+    }
+
+    async fn finish_client(
+        &self,
+        mut tx: Transaction,
+        id: &str,
+        event: &Event,
+    ) -> Result<Client, StoreError> {
+        let row = tx.row(BY_ID, values![id]).await?;
+        let changed = client(&row.ok_or(StoreError::NotFound)?)?;
+        self.commit(tx, std::slice::from_ref(event)).await?;
+        Ok(changed)
+    }
+}
+
+fn client(row: &Row) -> Result<Client, StoreError> {
+    Ok(Client {
+        id: row.read("id")?,
+        name: row.read("name")?,
+        scopes: row.read("scopes")?,
+        disabled: row.read("disabled")?,
+        version: row.number("version")?,
+        created_at: row.instant("created_ms")?,
+        updated_at: row.instant("updated_ms")?,
+        last_used_at: row.maybe_instant("last_used_ms")?,
+    })
+}

@@ -1,0 +1,140 @@
+//! Programs with a secret of their own.
+
+use portcullis_audit::{Action, Event, Outcome, Party};
+use portcullis_config::units::Timestamp;
+use portcullis_tokens::Revocation;
+
+use super::bench::{Bench, LATER, NOW, event};
+use crate::{Client, NewClient, StoreError};
+
+const HASH: [u8; 32] = [7; 32];
+
+fn new_client(id: &str, name: &str) -> NewClient {
+    NewClient {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        secret_hash: HASH,
+        scopes: "revocations:read".to_owned(),
+        created_at: NOW,
+    }
+}
+
+async fn add(bench: &Bench, id: &str, name: &str) -> Result<Client, StoreError> {
+    bench
+        .store
+        .create_client(&new_client(id, name), &event(Action::ClientCreated))
+        .await
+}
+
+pub(super) async fn a_created_client_reads_back_by_id_by_name_and_in_pages(bench: &Bench) {
+    let made = add(bench, "c1", "sidecar").await.unwrap();
+    let store = &bench.store;
+    assert_eq!(
+        (made.scopes.as_str(), made.version, made.disabled),
+        ("revocations:read", 1, false)
+    );
+    assert_eq!(store.client("c1").await.unwrap(), Some(made.clone()));
+    assert_eq!(
+        store.client_by_name("sidecar").await.unwrap(),
+        Some(made.clone())
+    );
+    let with_secret = store.client_with_secret("c1").await.unwrap();
+    assert_eq!(with_secret, Some((made.clone(), HASH)));
+    assert_eq!(store.client("sidecar").await.unwrap(), None);
+    add(bench, "c2", "other").await.unwrap();
+    assert_eq!(store.clients(None, 1).await.unwrap(), [made]);
+    let rest = store.clients(Some("c1"), 10).await.unwrap();
+    assert_eq!((rest.len(), rest[0].name.as_str()), (1, "other"));
+}
+
+pub(super) async fn a_name_is_one_clients_only(bench: &Bench) {
+    add(bench, "c1", "sidecar").await.unwrap();
+    let again = add(bench, "c2", "sidecar").await;
+    assert!(matches!(again, Err(StoreError::Taken)), "{again:?}");
+    assert_eq!(bench.actions().await, ["client_created"]);
+}
+
+pub(super) async fn disabling_a_client_outdates_its_tokens_once(bench: &Bench) {
+    add(bench, "c1", "sidecar").await.unwrap();
+    for _ in 0..2 {
+        let disabled = bench
+            .store
+            .set_client_disabled("c1", true, LATER, &event(Action::ClientDisabled))
+            .await
+            .unwrap();
+        assert_eq!((disabled.disabled, disabled.version), (true, 2));
+    }
+    let expected = Revocation::UserBefore {
+        user_id: "c1".to_owned(),
+        version: 2,
+    };
+    assert_eq!(
+        bench.store.revocations_after(0, NOW).await.unwrap(),
+        [(1, expected, LATER)]
+    );
+    let nobody = bench
+        .store
+        .set_client_disabled("c9", true, LATER, &event(Action::ClientDisabled))
+        .await;
+    assert!(matches!(nobody, Err(StoreError::NotFound)), "{nobody:?}");
+}
+
+pub(super) async fn a_token_that_races_with_a_disable_does_not_win(bench: &Bench) {
+    let read = add(bench, "c1", "sidecar").await.unwrap();
+    bench
+        .store
+        .set_client_disabled("c1", true, LATER, &event(Action::ClientDisabled))
+        .await
+        .unwrap();
+    let late = bench
+        .store
+        .use_client(&read, &event(Action::TokenIssued))
+        .await;
+    assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
+    bench
+        .store
+        .set_client_disabled("c1", false, LATER, &event(Action::ClientEnabled))
+        .await
+        .unwrap();
+    let outdated = bench
+        .store
+        .use_client(&read, &event(Action::TokenIssued))
+        .await;
+    assert!(
+        matches!(outdated, Err(StoreError::Conflict)),
+        "{outdated:?}"
+    );
+    assert!(!bench.actions().await.contains(&"token_issued".to_owned()));
+}
+
+pub(super) async fn the_last_use_is_kept_to_the_minute(bench: &Bench) {
+    let client = add(bench, "c1", "sidecar").await.unwrap();
+    for (after, kept) in [(0, 0), (59_000, 0), (60_000, 60_000)] {
+        let at = |millis| Timestamp::from_millis(NOW.as_millis() + millis);
+        let used = Event::new(
+            at(after),
+            Action::TokenIssued,
+            Outcome::Success,
+            Party::operator("root"),
+        );
+        bench.store.use_client(&client, &used).await.unwrap();
+        let read = bench.store.client("c1").await.unwrap().unwrap();
+        assert_eq!(read.last_used_at, Some(at(kept)), "after {after} ms");
+    }
+}
+
+pub(super) async fn the_head_of_the_log_is_the_last_number_given_out(bench: &Bench) {
+    assert_eq!(bench.store.revocation_head().await.unwrap(), 0);
+    add(bench, "c1", "sidecar").await.unwrap();
+    bench
+        .store
+        .set_client_disabled("c1", true, NOW, &event(Action::ClientDisabled))
+        .await
+        .unwrap();
+    bench.store.sweep_revocations(LATER).await.unwrap();
+    assert_eq!(
+        bench.store.revocation_head().await.unwrap(),
+        1,
+        "what was swept stays counted"
+    );
+}
