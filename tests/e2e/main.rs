@@ -42,6 +42,8 @@ mod hostile_framing;
 #[cfg(test)]
 mod hostile_h2;
 #[cfg(test)]
+mod hostile_h2_heads;
+#[cfg(test)]
 mod hostile_sign_in;
 #[cfg(test)]
 mod hostile_targets;
@@ -49,6 +51,7 @@ mod hostile_targets;
 mod hostile_tokens;
 #[cfg(test)]
 mod identity_provider;
+mod http2_bodies;
 #[cfg(test)]
 mod in_flight;
 #[cfg(test)]

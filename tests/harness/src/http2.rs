@@ -41,7 +41,7 @@ pub struct Answer {
 /// A request whose body is not at its end, and the answer to it.
 pub struct Open {
     pub body: SendStream<Bytes>,
-    answer: ResponseFuture,
+    pub answer: ResponseFuture,
 }
 
 impl Answer {
@@ -129,6 +129,13 @@ impl Http2 {
     pub fn answer(&self, open: Open) -> anyhow::Result<Answer> {
         // The body's end of the stream is held until the answer is there: dropping it would reset the stream.
         let Open { body, answer } = open;
+        let answer = self.answer_of(answer);
+        drop(body);
+        answer
+    }
+
+    /// As [`Self::answer`], for whoever keeps the body's end.
+    pub fn answer_of(&self, answer: ResponseFuture) -> anyhow::Result<Answer> {
         let whole = async {
             let (head, stream) = answer.await?.into_parts();
             let (body, trailers) = read(stream).await?;
@@ -142,7 +149,6 @@ impl Http2 {
         let whole = self
             .runtime
             .block_on(async { timeout(PATIENCE, whole).await });
-        drop(body);
         whole.context("no answer in time")?
     }
 
