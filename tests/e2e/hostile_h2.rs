@@ -6,9 +6,10 @@ use bytes::Bytes;
 use http::Request;
 use portcullis_harness::{
     frames::{
-        CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PING,
+        ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PING,
         RST_STREAM, SETTINGS, WINDOW_UPDATE, fields_of,
     },
+    upstream::Reaction,
     wait::{self, PATIENCE},
     wire::Ending,
 };
@@ -90,6 +91,27 @@ fn streams_that_are_opened_and_reset_at_once_end_the_connection() {
     assert!(serves(&stage));
 }
 
+/// One by one, each once the gateway has taken it in: nothing piles up, and each costs a whole request.
+#[test]
+fn streams_that_are_reset_once_they_are_served_end_the_connection() {
+    let stage = TlsStage::build();
+    stage.upstream.reacts_with(Reaction::hang());
+    let mut frames = stage.frames();
+    let ping = Frame::new(PING, 0, 0, [0; 8]);
+    let mut open_and_reset = |nth: u32| {
+        let stream = nth * 2 + 1;
+        frames.send(&Frame::get(stream, "/open/x"));
+        frames.send(&ping);
+        let acked = |frame: &Frame| frame.kind == PING && frame.flags == ACK;
+        let taken_in = frames.until(PATIENCE, acked).is_ok();
+        taken_in && frames.send(&Frame::new(RST_STREAM, 0, stream, [0, 0, 0, 8]))
+    };
+    let survived = (0..2_000).take_while(|nth| open_and_reset(*nth)).count();
+    assert!((100..1_000).contains(&survived), "{survived} streams");
+    stage.upstream.reacts_with(Reaction::ok());
+    assert!(serves(&stage));
+}
+
 #[test]
 fn streams_that_make_the_gateway_reset_them_end_the_connection() {
     let stage = TlsStage::build();
@@ -166,17 +188,11 @@ fn header_lists_beyond_the_limits_are_refused_with_431() {
 #[test]
 fn frames_that_only_ask_for_answers_do_not_pile_up() {
     let stage = TlsStage::build();
-    let before = stage
-        .gateway
-        .metrics()
-        .unwrap()
-        .sum("portcullis_process_resident_memory_bytes", &[]);
-    let before = before
-        + stage
-            .gateway
-            .metrics()
-            .unwrap()
-            .sum("process_resident_memory_bytes", &[]);
+    let resident = || {
+        let metrics = stage.gateway.metrics().unwrap();
+        metrics.sum("process_resident_memory_bytes", &[])
+    };
+    let before = resident();
     for frame in [
         Frame::new(PING, 0, 0, [7; 8]),
         Frame::new(SETTINGS, 0, 0, []),
@@ -191,11 +207,8 @@ fn frames_that_only_ask_for_answers_do_not_pile_up() {
         }
         assert!(serves(&stage), "kind {}", frame.kind);
     }
-    let after = stage
-        .gateway
-        .metrics()
-        .unwrap()
-        .sum("process_resident_memory_bytes", &[]);
+    let after = resident();
+    assert!(before > 0.0, "it is measured");
     assert!(after < before + 30e6, "{before} then {after}");
 }
 

@@ -170,7 +170,6 @@ fn no_ambiguous_head_becomes_a_request() {
         &[(":path", "/open/../admin/x")],
         &[(":path", "/open/%2e%2e/admin/x")],
         &[(":path", "/open/x%2f..%2fadmin")],
-        &[(":path", "/open/x#fragment")],
         &[(":path", "/open/x;a=b")],
         &[("authorization", "Bearer a"), ("authorization", "Bearer b")],
     ];
@@ -185,6 +184,21 @@ fn no_ambiguous_head_becomes_a_request() {
         );
     }
     assert_eq!(stage.upstream.count(), 0);
+}
+
+/// The library that parses the target has cut it off before anybody could ask.
+#[test]
+fn a_fragment_is_no_part_of_the_path_that_is_routed_and_forwarded() {
+    let stage = TlsStage::build();
+    assert_eq!(
+        taken(&stage, &head(&[(":path", "/open/x#/../admin/x")])),
+        Taken::Answered(200)
+    );
+    assert_eq!(stage.upstream.take_received()[0].target(), "/open/x");
+    assert_eq!(
+        taken(&stage, &head(&[(":path", "/admin/x#/open/x")])),
+        Taken::Answered(401)
+    );
 }
 
 #[test]

@@ -11,6 +11,8 @@ use portcullis_harness::{
     wire::Ending,
 };
 
+use rustix::process::Signal;
+
 use crate::tls_stage::TlsStage;
 
 fn post(path: &str) -> Request<()> {
@@ -118,7 +120,7 @@ fn a_body_that_stops_is_the_clients_fault_and_not_the_upstreams() {
 
 #[test]
 fn an_answer_that_is_whole_does_not_wait_for_the_rest_of_a_body() {
-    let stage = TlsStage::build();
+    let stage = TlsStage::with_limits("idle_timeout: 1s");
     let mut http2 = stage.http2();
     for answer in [Reaction::answer(200, "early"), Reaction::answer(204, "")] {
         stage.upstream.reacts_with(answer.before_the_body());
@@ -138,6 +140,9 @@ fn an_answer_that_is_whole_does_not_wait_for_the_rest_of_a_body() {
         assert!(ended.is_ok(), "still in flight after {took:?}");
         drop(body);
     }
+    let metrics = stage.gateway.metrics().unwrap();
+    let counted = metrics.sum("portcullis_requests_total", &[("route", "open")]);
+    assert_eq!(counted, 2.0, "each was counted, once");
 }
 
 #[test]
@@ -160,4 +165,46 @@ fn a_client_that_reads_nothing_holds_no_more_than_its_window() {
         stage.http2().get("https://a.test/nowhere").unwrap().status,
         404
     );
+}
+
+#[test]
+fn a_stop_finishes_the_streams_in_flight_and_says_goodbye() {
+    let mut stage = TlsStage::build();
+    let pause = Duration::from_secs(1);
+    stage
+        .upstream
+        .reacts_with(Reaction::answer(200, "late").delayed(pause));
+    let mut http2 = stage.http2();
+    let open = http2.open(post("/open/x"), true).unwrap();
+    wait::until("the request at its upstream", PATIENCE, || {
+        (stage.upstream.count() == 1).then_some(())
+    })
+    .unwrap();
+    stage.gateway.signal(Signal::TERM).unwrap();
+    let answer = http2.answer(open).unwrap();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "late"));
+    assert_eq!(
+        http2.ended_within(PATIENCE).unwrap(),
+        "",
+        "the connection ends in peace"
+    );
+    let status = stage.gateway.wait_for_end(PATIENCE).unwrap();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn no_more_than_a_hundred_streams_are_open_at_once() {
+    let stage = TlsStage::build();
+    stage.upstream.reacts_with(Reaction::hang());
+    let mut frames = stage.frames();
+    for nth in 0..150 {
+        frames.send(&Frame::get(nth * 2 + 1, "/open/x"));
+    }
+    let refused = |frame: &Frame| frame.kind == RST_STREAM && frame.payload == [0, 0, 0, 7];
+    let first = frames.until(PATIENCE, refused).unwrap();
+    assert_eq!(
+        first.stream, 201,
+        "the hundred and first is refused, unprocessed"
+    );
+    assert!(in_flight(&stage) <= 100.0);
 }

@@ -138,7 +138,7 @@ pub(crate) fn connected(exchange: &Exchange, spoken: Version) -> pingora::Result
 pub(crate) fn broke_off(
     gateway: &Gateway,
     exchange: &mut Exchange,
-    session: &Session,
+    session: &mut Session,
     mut error: Box<Error>,
     reused: bool,
 ) -> Box<Error> {
@@ -152,12 +152,27 @@ pub(crate) fn broke_off(
     } else {
         error.set_retry(false);
     }
+    if waits_for_client(exchange, session, &error) {
+        exchange.rejection = Some(Rejection::RequestTimeout);
+        return error;
+    }
     let is_upstreams = matches!(error.esource(), ErrorSource::Upstream);
     // A stale pooled connection says nothing about the upstream, nor does a client that left: the permit stays neutral.
     if is_upstreams && !error.retry() {
         fail(gateway, exchange);
     }
     error
+}
+
+/// Whether an upstream that has said nothing in time could not: it was sent all that came of a body, and the body is
+/// not at its end. Over HTTP/2 the upstream's side is not counted, and the silence is then the upstream's.
+fn waits_for_client(exchange: &Exchange, session: &mut Session, error: &Error) -> bool {
+    let is_silent = *error.etype() == ErrorType::ReadTimedout
+        && matches!(error.esource(), ErrorSource::Upstream);
+    let sent = session.upstream_body_bytes_sent();
+    is_silent
+        && sent.is_some_and(|sent| sent as u64 == exchange.body_received)
+        && !session.as_downstream_mut().is_body_done()
 }
 
 /// Cannot happen while `request_filter` runs first; were it to, the request fails closed.

@@ -37,6 +37,7 @@ use portcullis_policy::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::Notify,
     time::{Instant, Sleep},
 };
 
@@ -77,6 +78,10 @@ pub(crate) struct Connection {
     /// What came with the head would be a broken body if the body were chunked.
     broken_if_chunked: AtomicBool,
     is_chunked: AtomicBool,
+    /// Of a stream in HTTP/2: its answer is whole, and its client still owes a part of the body.
+    owes_body: Notify,
+    /// Of a stream in HTTP/2: its client went before the answer had begun.
+    abandoned: AtomicBool,
 }
 
 impl Connection {
@@ -99,6 +104,25 @@ impl Connection {
             fault: Mutex::new(None),
             broken_if_chunked: AtomicBool::new(false),
             is_chunked: AtomicBool::new(false),
+            owes_body: Notify::new(),
+            abandoned: AtomicBool::new(false),
+        }
+    }
+
+    /// What the hooks of one stream see of the connection that carries it.
+    pub(crate) fn stream(&self) -> Self {
+        Self {
+            peer: self.peer,
+            peer_value: self.peer_value.clone(),
+            is_encrypted: self.is_encrypted,
+            protocol: self.protocol,
+            state: AtomicU64::new(EXCHANGE),
+            ended: AtomicBool::new(false),
+            fault: Mutex::new(None),
+            broken_if_chunked: AtomicBool::new(false),
+            is_chunked: AtomicBool::new(false),
+            owes_body: Notify::new(),
+            abandoned: AtomicBool::new(false),
         }
     }
 
@@ -127,12 +151,27 @@ impl Connection {
         self.fault.lock().take()
     }
 
-    pub(crate) fn request_ended(&self) {
+    /// `abandoned`: the client went before its answer had begun.
+    pub(crate) fn request_ended(&self, abandoned: bool) {
         if self.protocol == Protocol::Http2 {
+            self.abandoned.store(abandoned, Relaxed);
             return;
         }
         let epoch = (self.state.load(Relaxed) >> PHASE_BITS).wrapping_add(1);
         self.state.store(epoch << PHASE_BITS | IDLE, Relaxed);
+    }
+
+    pub(crate) fn was_abandoned(&self) -> bool {
+        self.abandoned.load(Relaxed)
+    }
+
+    /// The answer is whole and the body is not. Pingora bounds the reads of a body in HTTP/1 alone.
+    pub(crate) fn note_owed_body(&self) {
+        self.owes_body.notify_one();
+    }
+
+    pub(crate) async fn owes_body(&self) {
+        self.owes_body.notified().await;
     }
 
     /// Whether Pingora ended the connection over bytes it could not parse: such a request reaches no hook.

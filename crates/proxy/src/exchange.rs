@@ -1,6 +1,7 @@
 //! One request with its response: what the hooks of `lifecycle.rs` hand on to each other.
 
 use std::{
+    mem,
     net::{IpAddr, Ipv4Addr},
     sync::{
         Arc,
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue, Version, header};
+use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::{Error, ErrorType, http::RequestHeader, proxy::Session};
 use portcullis_config::shadow::Check;
 use portcullis_policy::{
@@ -55,6 +56,8 @@ pub(crate) struct Exchange {
     pub(crate) attempts: u32,
     /// Heads of answers, interim ones included, in the current attempt.
     pub(crate) heads: u32,
+    /// Of an answer that was whole before it was written, in an exchange that was closed with it.
+    pub(crate) answered: Option<StatusCode>,
     /// For the next attempt, where an answer was given up for it.
     pub(crate) leave: Option<Leave>,
     /// Replaced on each attempt.
@@ -73,6 +76,7 @@ pub(crate) struct Exchange {
     pub(crate) call_span: u64,
     /// Why the gateway answers, or answered, for itself.
     pub(crate) rejection: Option<Rejection>,
+    is_closed: bool,
     connection: Option<Arc<Connection>>,
     _in_flight: InFlight,
 }
@@ -155,6 +159,8 @@ impl Exchange {
             admitted: None,
             attempts: 0,
             heads: 0,
+            answered: None,
+            is_closed: false,
             leave: None,
             attempt: None,
             tunnel: None,
@@ -301,11 +307,19 @@ impl Exchange {
         Some(Rejection::Malformed(fault))
     }
 
-    /// The next bytes on this connection begin another request.
-    pub(crate) fn close(&self) {
+    /// The answer is whole and the body is not. In HTTP/2 whoever serves the stream has to end the wait for it.
+    pub(crate) fn owes_body(&self) {
         if let Some(connection) = &self.connection {
-            connection.request_ended();
+            connection.note_owed_body();
         }
+    }
+
+    /// The next bytes on this connection begin another request. `false` where the exchange is closed already.
+    pub(crate) fn close(&mut self, abandoned: bool) -> bool {
+        if let Some(connection) = &self.connection {
+            connection.request_ended(abandoned);
+        }
+        !mem::replace(&mut self.is_closed, true)
     }
 }
 

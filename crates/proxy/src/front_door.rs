@@ -30,7 +30,7 @@ use tokio::{
 
 use crate::{
     connection::{Connection, GuardedStream, Patience, Protocol},
-    http2::{self, Streams},
+    http2,
     lifecycle::Lifecycle,
     respond::whole_answer,
     snapshot::Snapshot,
@@ -116,12 +116,8 @@ impl FrontDoor {
                 connection.scope(served).await;
             }
             Protocol::Http2 => {
-                let streams = Streams {
-                    proxy: Arc::clone(&self.proxy),
-                    connection: Arc::clone(&connection),
-                    terms: self.reception.http2(),
-                };
-                Arc::new(streams).process_new(guarded, shutdown).await;
+                let (proxy, terms) = (Arc::clone(&self.proxy), self.reception.http2());
+                http2::serve(proxy, Arc::clone(&connection), terms, guarded, shutdown).await;
             }
         }
         if connection.ended_malformed() {

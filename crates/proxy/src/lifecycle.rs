@@ -120,11 +120,11 @@ impl ProxyHttp for Lifecycle {
 
     fn upstream_response_trailer_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         trailers: &mut HeaderMap,
         exchange: &mut Exchange,
     ) -> pingora::Result<()> {
-        verdict::trailers_arrived(&self.0, exchange, trailers);
+        verdict::trailers_arrived(&self.0, exchange, session, trailers);
         Ok(())
     }
 

@@ -23,8 +23,10 @@ pub(crate) fn close(
     exchange: &mut Exchange,
     error: Option<&Error>,
 ) {
-    exchange.close();
     let ended = Ended::of(session, exchange, gateway.now());
+    if !exchange.close(ended.status == CLIENT_LEFT) {
+        return;
+    }
     count(gateway, session, exchange, &ended);
     audit(gateway, exchange, &ended);
     trace(gateway, session, exchange, &ended);
@@ -43,9 +45,9 @@ struct Ended {
 
 impl Ended {
     fn of(session: &Session, exchange: &Exchange, at: Moment) -> Self {
-        let status = session
-            .response_written()
-            .map_or(CLIENT_LEFT, |head| head.status.as_u16());
+        let written = session.response_written().map(|head| head.status);
+        let status = written.or(exchange.answered);
+        let status = status.map_or(CLIENT_LEFT, |status| status.as_u16());
         let upstream_took = exchange.asked_at.map_or(Duration::ZERO, |asked| {
             let answered = exchange.lasts_since.or(exchange.answered_at);
             since(asked, answered.unwrap_or(at))

@@ -127,7 +127,12 @@ fn reason_of(error: &Error) -> Option<Rejection> {
         }),
         ErrorSource::Downstream => match kind {
             E::ReadTimedout => Some(Rejection::RequestTimeout),
-            E::ReadError | E::WriteError | E::WriteTimedout | E::ConnectionClosed => None,
+            E::ReadError
+            | E::WriteError
+            | E::WriteTimedout
+            | E::ConnectionClosed
+            // A stream that was reset.
+            | E::H2Error => None,
             _ => Some(Rejection::Malformed(Malformation::Framing)),
         },
         // Pingora's own checks between the filters speak of the request's head and are marked internal or not at all.

@@ -14,7 +14,9 @@ use portcullis_policy::{
     clock::Moment,
 };
 
-use crate::{attempt::Attempt, exchange::Exchange, gateway::Gateway, grpc, lasting, retry};
+use crate::{
+    attempt::Attempt, exchange::Exchange, gateway::Gateway, grpc, lasting, observe, retry,
+};
 
 /// What an upstream may send ahead of a body: one head of that many bytes, after a few interim ones (RFC 9110
 /// section 15.2). An upstream is not trusted either.
@@ -51,7 +53,7 @@ pub(crate) fn head_arrived(
     }
     judge_head(gateway, exchange, &session.req_header().method, head);
     if has_no_body(&session.req_header().method, head) {
-        exchange.end_upstreams_side();
+        answer_is_whole(gateway, exchange, session, Some(head.status));
     }
     Ok(())
 }
@@ -105,9 +107,8 @@ pub(crate) fn body_arrived(
 ) -> pingora::Result<()> {
     let now = gateway.now();
     if end {
-        exchange.end_upstreams_side();
         succeed(gateway, exchange, now);
-        session.set_read_timeout(Some(OWED_BODY));
+        answer_is_whole(gateway, exchange, session, None);
         return Ok(());
     }
     if exchange.lasts() {
@@ -119,10 +120,33 @@ pub(crate) fn body_arrived(
     Ok(())
 }
 
+/// What the client still owes of its body is not waited for as the body was. In HTTP/2 nothing bounds the reads of one:
+/// the exchange is closed here and now, and its stream is ended before long, with no hook to run at its end.
+fn answer_is_whole(
+    gateway: &Gateway,
+    exchange: &mut Exchange,
+    session: &mut Session,
+    unwritten: Option<StatusCode>,
+) {
+    exchange.end_upstreams_side();
+    session.set_read_timeout(Some(OWED_BODY));
+    if session.as_downstream().is_http2() && !session.as_downstream_mut().is_body_done() {
+        exchange.answered = unwritten;
+        exchange.owes_body();
+        observe::close(gateway, session, exchange, None);
+    }
+}
+
 /// The end of an answer that has trailers; no piece of its body was the last.
-pub(crate) fn trailers_arrived(gateway: &Gateway, exchange: &mut Exchange, trailers: &HeaderMap) {
+pub(crate) fn trailers_arrived(
+    gateway: &Gateway,
+    exchange: &mut Exchange,
+    session: &mut Session,
+    trailers: &HeaderMap,
+) {
     judge_call(gateway, exchange, trailers);
     succeed(gateway, exchange, gateway.now());
+    answer_is_whole(gateway, exchange, session, None);
 }
 
 /// By the status of a call, where `fields` have one.
