@@ -30,6 +30,8 @@ mod forced_breakers;
 #[cfg(test)]
 mod foreign_issuers;
 #[cfg(test)]
+mod grpc;
+#[cfg(test)]
 mod header_rules;
 #[cfg(test)]
 mod hostile;

@@ -20,6 +20,7 @@ use crate::{
     admission::Admitted,
     exchange::{Exchange, TRACEPARENT},
     gateway::Gateway,
+    grpc,
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -75,6 +76,7 @@ pub(crate) fn prepare_request(
     add_identity(admitted, headers)?;
     add_origin(exchange, admitted, session, headers);
     headers.insert(X_REQUEST_ID, exchange.id.clone());
+    grpc::keep_trailers(&session.req_header().headers, headers);
     add_trace(exchange, session, headers);
     change(headers, &admitted.route().headers.request);
     *request = RequestHeader::from(parts);

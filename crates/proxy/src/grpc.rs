@@ -26,17 +26,9 @@ enum Code {
     Unauthenticated = 16,
 }
 
-/// What a client of gRPC asks, whatever its message format.
+/// Of a request or of an answer: `application/grpc` with or without a message format, as in `application/grpc+proto`, and
+/// not `application/grpc-web`.
 pub(crate) fn is_call(headers: &HeaderMap) -> bool {
-    is_grpc(headers)
-}
-
-pub(crate) fn is_answer(headers: &HeaderMap) -> bool {
-    is_grpc(headers)
-}
-
-/// `application/grpc` with or without a message format, as in `application/grpc+proto`; not `application/grpc-web`.
-fn is_grpc(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return false;
     };
@@ -45,6 +37,15 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     };
     essence.eq_ignore_ascii_case(b"application/grpc")
         && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+}
+
+/// A call says `te: trailers`, or its server takes the gateway for one that would lose them. Pingora removes it as it must
+/// from what is not a call.
+pub(crate) fn keep_trailers(came: &HeaderMap, sent: &mut HeaderMap) {
+    let takes_trailers = came.get(header::TE).is_some_and(|te| te == "trailers");
+    if takes_trailers && is_call(came) {
+        sent.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
 }
 
 /// Whether these trailers tell of a sick upstream; `None` where they tell nothing. The codes are those that stand for
@@ -97,4 +98,63 @@ fn code_of(rejection: &Rejection) -> Code {
 fn message(rejection: &Rejection) -> HeaderValue {
     let text = format!("{}: {}", rejection.code(), rejection.detail());
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn of(kind: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))])
+    }
+
+    #[test]
+    fn a_call_is_known_by_its_media_type() {
+        for kind in [
+            "application/grpc",
+            "application/grpc+proto",
+            "Application/gRPC; charset=x",
+        ] {
+            assert!(is_call(&of(kind)), "{kind}");
+        }
+        for kind in ["application/grpc-web", "application/json", "text/plain"] {
+            assert!(!is_call(&of(kind)), "{kind}");
+        }
+        assert!(!is_call(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn only_the_statuses_of_a_sick_service_are_failures() {
+        let told = |status: u16| {
+            let trailers = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from(status))]);
+            says_it_failed(&trailers)
+        };
+        let failures: Vec<_> = (0..=16)
+            .filter(|status| told(*status) == Some(true))
+            .collect();
+        assert_eq!(failures, [2, 4, 13, 14, 15]);
+        assert_eq!(says_it_failed(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn each_kind_of_refusal_has_its_code() {
+        let retry_after = Duration::from_secs(1);
+        let cases = [
+            (Rejection::AuthenticationRequired, 16),
+            (Rejection::AddressNotAllowed, 7),
+            (Rejection::RouteNotFound, 12),
+            (Rejection::BodyTooLarge, 8),
+            (Rejection::CircuitOpen { retry_after }, 14),
+            (Rejection::UpstreamUnreachable, 14),
+            (Rejection::UpstreamTimeout, 4),
+            (Rejection::Conflict, 3),
+            (Rejection::InternalError, 13),
+        ];
+        for (rejection, code) in cases {
+            assert_eq!(code_of(&rejection) as u16, code, "{rejection:?}");
+            assert!(!message(&rejection).is_empty(), "{rejection:?}");
+        }
+    }
 }

@@ -60,7 +60,7 @@ pub(crate) fn head_arrived(
 
 fn judge_head(gateway: &Gateway, exchange: &mut Exchange, method: &Method, head: &ResponseHeader) {
     let now = gateway.now();
-    if grpc::is_answer(&head.headers) {
+    if grpc::is_call(&head.headers) {
         exchange.begin_to_last(now);
         // Where the whole answer is one head, the status stands there.
         judge_call(gateway, exchange, &head.headers);

@@ -39,6 +39,9 @@ pub struct Asked {
 #[derive(Clone, Debug)]
 pub struct Reply {
     pub status: StatusCode,
+    /// Where HTTP/2 is spoken.
+    pub headers: HeaderMap,
+    /// Where HTTP/2 is spoken and nothing follows, an empty one ends the answer with its head.
     pub body: Bytes,
     /// Behind the body, where HTTP/2 is spoken.
     pub trailers: Option<HeaderMap>,
@@ -54,6 +57,7 @@ impl Reply {
     pub fn status(status: StatusCode) -> Self {
         Self {
             status,
+            headers: HeaderMap::new(),
             body: Bytes::from_static(b"ok"),
             trailers: None,
             held: false,
@@ -274,8 +278,13 @@ async fn answer(
         body.extend_from_slice(&data);
     }
     let reply = seen.reply(head, body.freeze(), shared).await;
-    let head = Response::builder().status(reply.status).body(())?;
-    let mut sending = respond.send_response(head, false)?;
+    let mut head = Response::builder().status(reply.status).body(())?;
+    *head.headers_mut() = reply.headers;
+    let is_whole = reply.body.is_empty() && reply.trailers.is_none();
+    let mut sending = respond.send_response(head, is_whole)?;
+    if is_whole {
+        return Ok(());
+    }
     sending.send_data(reply.body, reply.trailers.is_none())?;
     if let Some(trailers) = reply.trailers {
         sending.send_trailers(trailers)?;
