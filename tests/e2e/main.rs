@@ -52,8 +52,9 @@ mod hostile_targets;
 #[cfg(test)]
 mod hostile_tokens;
 #[cfg(test)]
-mod identity_provider;
 mod http2_bodies;
+#[cfg(test)]
+mod identity_provider;
 #[cfg(test)]
 mod in_flight;
 #[cfg(test)]

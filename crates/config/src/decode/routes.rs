@@ -26,7 +26,7 @@ use crate::{
     },
     shadow::Shadow,
     units::MOST,
-    upstreams::Upstream,
+    upstreams::{Protocol, Upstream},
 };
 
 const BUILTIN_AUTH: &str = "builtin:auth";
@@ -90,7 +90,7 @@ fn route(section: &Section<'_>, declared: &Declared<'_>) -> Option<Route> {
     let rewrite = section.within("rewrite", |rewrite| rewriting::rewrite(rewrite, pattern));
     let shadow = section.find("shadow");
     let levels = [("refusals", AuditLevel::Refusals), ("all", AuditLevel::All)];
-    let upgrades = [("none", Upgrade::None), ("websocket", Upgrade::WebSocket)];
+    let upgrade = upgrade(section, target.as_ref());
     // What may be missing comes last: its `?` leaves the function, and everything else is to be read before.
     let route = Route {
         rate_limits: drawn.rates,
@@ -111,7 +111,7 @@ fn route(section: &Section<'_>, declared: &Declared<'_>) -> Option<Route> {
             .flatten(),
         headers: section.within("headers", header_rules::header_rules),
         shadow: Shadow::default(),
-        upgrade: section.or("upgrade", Upgrade::None, |value| value.word(&upgrades)),
+        upgrade,
         max_connection_life: section.or("max_connection_life", LONGEST_CONNECTION, |value| {
             value.duration(at_least_a_millisecond())
         }),
@@ -125,6 +125,19 @@ fn route(section: &Section<'_>, declared: &Declared<'_>) -> Option<Route> {
     Some(Route {
         shadow: shadow.unwrap_or_default(),
         ..route
+    })
+}
+
+/// A connection of HTTP/2 is shared by many requests, so none of them can have it.
+fn upgrade(section: &Section<'_>, target: Option<&Target>) -> Upgrade {
+    let words = [("none", Upgrade::None), ("websocket", Upgrade::WebSocket)];
+    section.or("upgrade", Upgrade::None, |value| {
+        let upgrade = value.word(&words)?;
+        let is_shared = matches!(target, Some(Target::Upstream(upstream)) if upstream.protocol != Protocol::Http1);
+        if upgrade == Upgrade::WebSocket && is_shared {
+            value.mistake("needs an upstream that is spoken to in HTTP/1.1: write `protocol: http1` there");
+        }
+        Some(upgrade)
     })
 }
 

@@ -104,6 +104,8 @@ fn routes() {
         "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, forward: { user: Host, roles: X-A, scopes: x-a, token: 1 } }]",
         "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, forward: { user: X Y, roles: Authorization } }]",
         "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, upgrade: h2c, max_connection_life: 0s }]",
+        "upstreams: { hotel: { endpoints: [a:1], protocol: h2c } }\n\
+         routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, upgrade: websocket }]",
     ];
     assert_snapshot!(table(&cases), @r#"
     g.yaml:2:9: routes: is empty: nothing is let through that no route names; write at least one
@@ -140,6 +142,7 @@ fn routes() {
     g.yaml:2:102: routes[0].forward.roles: `Authorization` tells the upstream something else already: choose a name such as X-User-Id
     g.yaml:2:82: routes[0].upgrade: `h2c` is not known here: write none or websocket
     g.yaml:2:108: routes[0].max_connection_life: `0s` is out of range: write 1ms to 3650d
+    g.yaml:3:82: routes[0].upgrade: needs an upstream that is spoken to in HTTP/1.1: write `protocol: http1` there
     "#);
 }
 
