@@ -106,7 +106,8 @@ impl Http2 {
         let is_bodiless = body.is_empty();
         let mut open = self.open(Request::from_parts(head, ()), is_bodiless)?;
         if !is_bodiless {
-            open.body.send_data(body, true)?;
+            // Whoever is refused may have the whole answer before the body is out, and then no stream to send it on.
+            drop(open.body.send_data(body, true));
         }
         self.answer(open)
     }
