@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
     time::Duration,
 };
 
@@ -176,19 +177,23 @@ fn each_attempt_asks_the_breaker() {
 #[test]
 fn all_attempts_together_have_the_routes_time() {
     let slow = Upstream::start().unwrap();
-    slow.reacts_with(
-        Reaction::send("")
-            .then_pause(Duration::from_millis(700))
-            .then_send("HTTP/1.1 503 Sick\r\nContent-Length: 4\r\n\r\nsick"),
-    );
+    let asked = AtomicUsize::new(0);
+    slow.decides(move |_| match asked.fetch_add(1, SeqCst) {
+        0 => Reaction::answer(503, "sick").delayed(Duration::from_millis(700)),
+        _ => Reaction::hang(),
+    });
     let gateway = start(
         &[&slow],
-        &format!("timeouts: {{ request: 1s }}, retries: {{ attempts: 5, when: [503] }}, {STURDY}"),
+        &format!("timeouts: {{ request: 2s }}, retries: {{ attempts: 5, when: [503] }}, {STURDY}"),
     );
-    let answer = gateway.client().get("/pool/x").unwrap();
+    let (answer, took) = wait::timed(|| gateway.client().get("/pool/x").unwrap());
     assert_eq!(
         (answer.code().as_str(), slow.count()),
         ("upstream-timeout", 2)
+    );
+    assert!(
+        took < Duration::from_secs(10),
+        "the route has 2 s: {took:?}"
     );
 }
 
