@@ -4,6 +4,8 @@
 //! ports (see `stage`), so that they can run side by side; nothing sleeps, what takes time is waited for with a deadline.
 
 #[cfg(test)]
+mod announced;
+#[cfg(test)]
 mod behind_a_proxy;
 #[cfg(test)]
 mod budgets;

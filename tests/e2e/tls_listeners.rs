@@ -212,6 +212,33 @@ fn a_handshake_that_does_not_come_to_its_end_is_ended_and_counts_meanwhile() {
 }
 
 #[test]
+fn deadlines_of_http_1_hold_inside_tls() {
+    let stage = TlsStage::with_limits("header_timeout: 1s, idle_timeout: 2s");
+    let mut halting = stage.http1("a.test").unwrap();
+    assert_eq!(status(&mut halting), 200);
+    halting.send("GET /open/x HTTP/1.1\r\nHost: a.te");
+    let told = halting.response_within(Duration::from_secs(10));
+    assert!(
+        told.is_ok_and(|answer| answer.status == 408),
+        "half a header"
+    );
+    assert!(halting.closes_within(PATIENCE));
+    let mut idle = stage.http1("a.test").unwrap();
+    assert_eq!(status(&mut idle), 200);
+    let (closed, took) = wait::timed(|| idle.closes_within(PATIENCE));
+    assert!(closed && took < Duration::from_secs(10), "{took:?}");
+    let mut broken = stage.http1("a.test").unwrap();
+    broken
+        .send("POST /open/x HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
+    let refused = broken.response();
+    assert!(
+        refused.is_ok_and(|answer| answer.status == 400),
+        "the wire is watched inside TLS"
+    );
+    assert_eq!(stage.upstream.count(), 2);
+}
+
+#[test]
 fn connections_over_a_cap_are_closed_before_the_handshake() {
     let stage = TlsStage::with_limits("connections_per_ip: 2");
     let _held: Vec<_> = wait::until("two connections", PATIENCE, || {

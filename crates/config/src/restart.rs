@@ -3,7 +3,7 @@
 //! Sockets are bound, threads are started and databases are opened before the first request; the auth service is built
 //! beside them, from the whole of `auth`. Everything else follows a reload.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -51,6 +51,13 @@ impl Config {
     }
 }
 
+impl Listener {
+    /// What it was bound as.
+    fn kind(&self) -> (SocketAddr, bool, bool) {
+        (self.address, self.tls.is_some(), self.proxy_protocol)
+    }
+}
+
 struct Keep<'a>(&'a mut Vec<Key>);
 
 impl Keep<'_> {
@@ -65,14 +72,14 @@ impl Keep<'_> {
     fn listeners(&mut self, wanted: &mut Vec<Listener>, running: &[Listener]) {
         let bound = |listeners: &[Listener]| -> BTreeSet<_> {
             let kinds = listeners.iter();
-            kinds.map(|one| (one.address, one.tls.is_some())).collect()
+            kinds.map(Listener::kind).collect()
         };
         if bound(wanted) == bound(running) {
             return;
         }
         let kept = running.iter().map(|bound| {
             let renewed = wanted.iter().find(|one| one.address == bound.address);
-            let renewed = renewed.filter(|one| one.tls.is_some() == bound.tls.is_some());
+            let renewed = renewed.filter(|one| one.kind() == bound.kind());
             renewed.unwrap_or(bound).clone()
         });
         *wanted = kept.collect();

@@ -24,6 +24,8 @@ pub struct Server {
 #[derive(Clone, Debug)]
 pub struct Listener {
     pub address: SocketAddr,
+    /// Every connection begins with the PROXY protocol, version 1 or 2, from one of `trusted_proxies`.
+    pub proxy_protocol: bool,
     /// Absent: plain HTTP/1.1.
     pub tls: Option<Tls>,
 }

@@ -69,7 +69,8 @@ impl TrustedProxies {
         last
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether this peer may say whose connection or request it hands on.
+    pub fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 }

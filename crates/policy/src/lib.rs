@@ -21,6 +21,7 @@ pub mod fitness;
 pub mod forwarding;
 pub mod hygiene;
 pub mod limits;
+pub mod proxy_protocol;
 pub mod rate_headers;
 pub mod retry_budget;
 pub mod routing;

@@ -143,6 +143,7 @@ fn place(config: &mut Config, options: &Options, data: &DataFolder) -> anyhow::R
     config.server.listeners = vec![Listener {
         address: gateway,
         tls: None,
+        proxy_protocol: false,
     }];
     config.server.admin = local(free_or(options.admin_port)?);
     config.storage.database = Database::Sqlite(data.path().join("portcullis.db"));

@@ -1,27 +1,19 @@
 //! Where connections come in: counts them, turns away those over a cap, and hands the rest to Pingora.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    hash::{BuildHasher, RandomState},
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use parking_lot::Mutex;
 use pingora::{
     apps::{HttpServerApp, ServerApp},
     protocols::Stream,
     proxy::HttpProxy,
     server::ShutdownWatch,
 };
-use portcullis_policy::rejection::Rejection;
+use portcullis_policy::{
+    client_address::TrustedProxies, proxy_protocol::Origin, rejection::Rejection,
+};
 use prometheus::{IntCounter, IntGauge};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -29,9 +21,11 @@ use tokio::{
 };
 
 use crate::{
+    announcement::{self, AnnouncementError},
     connection::{Connection, GuardedStream, Patience, Protocol},
     http2,
     lifecycle::Lifecycle,
+    occupancy::{Occupancy, Place},
     respond::whole_answer,
     snapshot::Snapshot,
     tls::{HandshakeError, Terminator},
@@ -48,11 +42,15 @@ pub(crate) struct FrontDoor {
     pub(crate) proxy: Arc<HttpProxy<Lifecycle>>,
     pub(crate) occupancy: Arc<Occupancy>,
     pub(crate) reception: Arc<Reception>,
+    /// Whether a load balancer says ahead of each connection whose it is.
+    pub(crate) is_announced: bool,
     /// Absent where the listener is plain.
     pub(crate) terminator: Option<Arc<Terminator>>,
     pub(crate) open_connections: IntGauge,
     pub(crate) malformed_requests: IntCounter,
     pub(crate) turned_away: IntCounter,
+    /// Connections that were to be announced, and came from somebody whose word is not taken.
+    pub(crate) strangers: IntCounter,
     pub(crate) failed_handshakes: IntCounter,
 }
 
@@ -64,17 +62,19 @@ impl ServerApp for FrontDoor {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         let peer = peer_of(&accepted);
-        let Some(_place) = self.occupancy.enter(peer) else {
-            self.turned_away.inc();
-            // To tell a client over TLS would take the handshake that the cap is there to save.
-            if self.terminator.is_none() {
-                turn_away(accepted, &self.reception.full_house()).await;
-            }
+        let place = if self.is_announced {
+            self.occupancy.enter_unnamed()
+        } else {
+            self.occupancy.enter(peer)
+        };
+        let Some(place) = place else {
+            self.turn_away(accepted).await;
             return None;
         };
         let _counted = Counted::new(&self.open_connections);
-        if let Some(stream) = self.secure(accepted).await {
-            self.serve(stream, peer, shutdown).await;
+        let known = self.identify(accepted, peer, place).await?;
+        if let Some(stream) = self.secure(known.accepted).await {
+            self.serve(stream, known.peer, shutdown).await;
         }
         None
     }
@@ -85,7 +85,70 @@ impl ServerApp for FrontDoor {
     }
 }
 
+/// A connection whose client is known by its address.
+struct Known {
+    accepted: Stream,
+    peer: Option<IpAddr>,
+    _place: Place,
+}
+
 impl FrontDoor {
+    /// Where connections are announced, the client is the one that was announced, for every purpose from here on.
+    async fn identify(
+        &self,
+        mut accepted: Stream,
+        peer: Option<IpAddr>,
+        place: Place,
+    ) -> Option<Known> {
+        if !self.is_announced {
+            return Some(Known {
+                accepted,
+                peer,
+                _place: place,
+            });
+        }
+        let is_trusted = peer.is_some_and(|peer| self.reception.trusts(peer));
+        let within = self.reception.patience().header;
+        let peer = match announcement::read(&mut accepted, is_trusted, within).await {
+            Ok(Origin::Client(client)) => Some(client),
+            Ok(Origin::Balancer) => peer,
+            Err(error) => {
+                self.note_unannounced(&error);
+                return None;
+            }
+        };
+        let place = match peer {
+            Some(address) => place.of(address),
+            None => Some(place),
+        };
+        let Some(place) = place else {
+            self.turn_away(accepted).await;
+            return None;
+        };
+        Some(Known {
+            accepted,
+            peer,
+            _place: place,
+        })
+    }
+
+    fn note_unannounced(&self, error: &AnnouncementError) {
+        match error {
+            AnnouncementError::Untrusted => self.strangers.inc(),
+            AnnouncementError::Missing => self.malformed_requests.inc(),
+            AnnouncementError::TooSlow | AnnouncementError::Closed(_) => {}
+        }
+        tracing::debug!(%error, "no PROXY protocol");
+    }
+
+    async fn turn_away(&self, accepted: Stream) {
+        self.turned_away.inc();
+        // To tell a client over TLS would take the handshake that the cap is there to save.
+        if self.terminator.is_none() {
+            turn_away(accepted, &self.reception.full_house()).await;
+        }
+    }
+
     /// The stream as requests are read from it. Its place is taken already: a handshake costs more than a request.
     async fn secure(&self, accepted: Stream) -> Option<Stream> {
         let Some(terminator) = &self.terminator else {
@@ -130,6 +193,7 @@ impl FrontDoor {
 pub(crate) struct Reception(ArcSwap<Terms>);
 
 struct Terms {
+    trusted_proxies: TrustedProxies,
     patience: Patience,
     http2: http2::Terms,
     /// The whole answer to a connection over a cap.
@@ -147,6 +211,10 @@ impl Reception {
 
     fn patience(&self) -> Patience {
         self.0.load().patience.clone()
+    }
+
+    fn trusts(&self, peer: IpAddr) -> bool {
+        self.0.load().trusted_proxies.trusts(peer)
     }
 
     fn http2(&self) -> http2::Terms {
@@ -170,6 +238,7 @@ impl Terms {
                 header: limits.header_timeout,
                 farewell: whole_answer(&Rejection::RequestTimeout, snapshot),
             },
+            trusted_proxies: snapshot.trusted_proxies.clone(),
             http2: http2::Terms::of(limits),
             full_house: whole_answer(&full, snapshot),
         }
@@ -207,153 +276,5 @@ async fn turn_away(mut accepted: Stream, answer: &[u8]) {
         let mut unread = [0; 1024];
         let until_closed = async { while accepted.read(&mut unread).await.is_ok_and(|n| n > 0) {} };
         timeout(LINGER, until_closed).await.ok();
-    }
-}
-
-/// The open connections, in all and by address.
-pub(crate) struct Occupancy {
-    open: AtomicUsize,
-    /// A reload may lower the caps below what is open: then nobody is let in until enough have left.
-    most: AtomicUsize,
-    most_per_address: AtomicUsize,
-    /// Bounded by `most`: an address stands here only while it holds a connection.
-    by_address: [Mutex<HashMap<IpAddr, usize>>; SHARDS],
-    seed: RandomState,
-}
-
-const SHARDS: usize = 16;
-
-impl Occupancy {
-    pub(crate) fn new(most: usize, most_per_address: usize) -> Self {
-        Self {
-            open: AtomicUsize::new(0),
-            most: AtomicUsize::new(most),
-            most_per_address: AtomicUsize::new(most_per_address),
-            by_address: std::array::from_fn(|_| Mutex::default()),
-            seed: RandomState::new(),
-        }
-    }
-
-    pub(crate) fn resize(&self, most: usize, most_per_address: usize) {
-        self.most.store(most, Relaxed);
-        self.most_per_address.store(most_per_address, Relaxed);
-    }
-
-    pub(crate) fn open(&self) -> usize {
-        self.open.load(Relaxed)
-    }
-
-    /// A place that is given back when dropped, or `None` where a cap is reached.
-    pub(crate) fn enter(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Place> {
-        let entered = self.open.fetch_update(Relaxed, Relaxed, |open| {
-            (open < self.most.load(Relaxed)).then_some(open + 1)
-        });
-        entered.ok()?;
-        // From here on the place exists, and dropping it gives the count back.
-        let mut place = Place {
-            occupancy: Arc::clone(self),
-            peer: None,
-        };
-        if let Some(address) = peer {
-            let mut shard = self.shard(address).lock();
-            let held = shard.entry(address).or_insert(0);
-            if *held >= self.most_per_address.load(Relaxed) {
-                return None;
-            }
-            *held += 1;
-            drop(shard);
-            place.peer = Some(address);
-        }
-        Some(place)
-    }
-
-    fn leave(&self, peer: Option<IpAddr>) {
-        self.open.fetch_sub(1, Relaxed);
-        let Some(address) = peer else { return };
-        if let Entry::Occupied(mut held) = self.shard(address).lock().entry(address) {
-            *held.get_mut() -= 1;
-            if *held.get() == 0 {
-                held.remove();
-            }
-        }
-    }
-
-    fn shard(&self, address: IpAddr) -> &Mutex<HashMap<IpAddr, usize>> {
-        let [first, ..] = &self.by_address;
-        let index = usize::try_from(self.seed.hash_one(address) % SHARDS as u64).unwrap_or(0);
-        self.by_address.get(index).unwrap_or(first)
-    }
-}
-
-/// One open connection's share of the caps.
-pub(crate) struct Place {
-    occupancy: Arc<Occupancy>,
-    peer: Option<IpAddr>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.occupancy.leave(self.peer);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ALICE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
-    const BOB: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
-
-    #[test]
-    fn an_address_at_its_cap_leaves_room_for_others() {
-        let occupancy = Arc::new(Occupancy::new(10, 1));
-        let held = occupancy.enter(Some(ALICE));
-        assert!(
-            held.is_some(),
-            "the first connection of an address is let in"
-        );
-        assert!(
-            occupancy.enter(Some(ALICE)).is_none(),
-            "the second is over the address's cap"
-        );
-        assert!(
-            occupancy.enter(Some(BOB)).is_some(),
-            "another address is not affected"
-        );
-    }
-
-    #[test]
-    fn a_connection_turned_away_holds_no_place() {
-        let occupancy = Arc::new(Occupancy::new(2, 1));
-        let held = occupancy.enter(Some(ALICE));
-        assert!(occupancy.enter(Some(ALICE)).is_none());
-        assert_eq!(occupancy.open(), 1, "a refusal must give its count back");
-        drop(held);
-        assert_eq!(occupancy.open(), 0);
-        assert!(
-            occupancy.enter(Some(ALICE)).is_some(),
-            "a closed connection frees its address"
-        );
-    }
-
-    #[test]
-    fn a_lowered_cap_lets_nobody_in_until_enough_have_left() {
-        let occupancy = Arc::new(Occupancy::new(2, 2));
-        let (first, second) = (occupancy.enter(None), occupancy.enter(None));
-        occupancy.resize(1, 1);
-        drop(first);
-        assert!(
-            occupancy.enter(None).is_none(),
-            "the one that is left fills it"
-        );
-        drop(second);
-        assert!(occupancy.enter(None).is_some());
-    }
-
-    #[test]
-    fn no_more_connections_are_open_than_the_cap() {
-        let occupancy = Arc::new(Occupancy::new(1, 5));
-        let _held = occupancy.enter(None);
-        assert!(occupancy.enter(Some(BOB)).is_none());
     }
 }

@@ -8,6 +8,7 @@
 
 mod access_log;
 mod admission;
+mod announcement;
 mod answer;
 mod attempt;
 mod authentication;
@@ -27,6 +28,7 @@ mod lasting;
 mod lifecycle;
 mod metrics;
 mod observe;
+mod occupancy;
 mod rehearsal;
 mod reload;
 mod resolve;

@@ -126,6 +126,11 @@ impl Metrics {
         self.routes.would_reject.with_label_values(&labels).inc();
     }
 
+    pub(crate) fn strangers(&self) -> IntCounter {
+        let labels = [NO_ROUTE, "address-not-allowed"];
+        self.routes.rejections.with_label_values(&labels)
+    }
+
     pub(crate) fn turned_away(&self) -> IntCounter {
         self.routes
             .rejections

@@ -10,11 +10,8 @@ use portcullis_tokens::Verifier;
 use tokio::runtime::Handle;
 
 use crate::{
-    certificates::Certificates,
-    front_door::{Occupancy, Reception},
-    gateway::Gateway,
-    resolve,
-    tls::TlsError,
+    certificates::Certificates, front_door::Reception, gateway::Gateway, occupancy::Occupancy,
+    resolve, tls::TlsError,
 };
 
 /// What a reload brings; everything else the gateway was made of stays.

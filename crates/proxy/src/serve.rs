@@ -32,9 +32,10 @@ use tokio::{
 use crate::{
     breakers::Switch,
     certificates::Certificates,
-    front_door::{FrontDoor, Occupancy, Reception},
+    front_door::{FrontDoor, Reception},
     gateway::{Clock, Gateway, SpanSink},
     lifecycle::Lifecycle,
+    occupancy::Occupancy,
     reload::Reloader,
     status::Status,
     tls::{Terminator, TlsError},
@@ -112,6 +113,7 @@ pub struct Server {
 struct Listening {
     address: SocketAddr,
     sockets: ListenFds,
+    is_announced: bool,
     terminator: Option<Arc<Terminator>>,
 }
 
@@ -227,6 +229,8 @@ impl Server {
             open_connections: metrics.open_connections(address),
             malformed_requests: metrics.malformed_requests.clone(),
             turned_away: metrics.turned_away(),
+            strangers: metrics.strangers(),
+            is_announced: listening.is_announced,
             failed_handshakes: metrics.failed_handshakes(address),
             terminator: listening.terminator.clone(),
         };
@@ -291,6 +295,7 @@ fn listen(runtime: &Runtime, listener: &Listener) -> Result<Listening, StartErro
     Ok(Listening {
         address,
         sockets: bind(runtime, address)?,
+        is_announced: listener.proxy_protocol,
         terminator: terminator.map(Arc::new),
     })
 }

@@ -68,6 +68,15 @@ impl Socket {
     /// Inside TLS, as `name`: the handshake is made and the server known by the time this returns.
     pub fn secure(to: SocketAddr, name: &str, config: ClientConfig) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(to).with_context(|| format!("connecting to {to}"))?;
+        Self::inside_tls(stream, name, config)
+    }
+
+    /// What was a plain socket so far, inside TLS from here on.
+    pub fn secured(self, name: &str, config: ClientConfig) -> anyhow::Result<Self> {
+        Self::inside_tls(self.wire.into_stream()?, name, config)
+    }
+
+    fn inside_tls(stream: TcpStream, name: &str, config: ClientConfig) -> anyhow::Result<Self> {
         let name = ServerName::try_from(name.to_owned())?;
         let connection = ClientConnection::new(Arc::new(config), name)?;
         let mut wire = Wire::secured(stream, connection)?;

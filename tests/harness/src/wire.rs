@@ -142,6 +142,11 @@ impl Wire {
         }
     }
 
+    /// The socket under what was sent so far, where nothing is inside TLS yet.
+    pub fn into_stream(self) -> io::Result<TcpStream> {
+        self.stream().try_clone()
+    }
+
     /// What the handshake agreed on; `None` on a plain socket.
     pub fn tls(&self) -> Option<&ClientConnection> {
         match &self.carrier {

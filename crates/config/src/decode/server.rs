@@ -26,11 +26,17 @@ const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST
 
 pub(super) fn server(section: &Section<'_>) -> Server {
     let (listeners, admin) = addresses(section);
+    let trusted_proxies = section.or("trusted_proxies", Vec::new(), |value| Some(networks(value)));
+    if trusted_proxies.is_empty() && listeners.iter().any(|listener| listener.proxy_protocol) {
+        section.mistake(
+            "`trusted_proxies` names nobody who may speak `proxy_protocol`: add the networks of the load balancer",
+        );
+    }
     Server {
         listeners,
         admin,
+        trusted_proxies,
         threads: section.or("threads", Threads::Auto, |value| value.parse(threads)),
-        trusted_proxies: section.or("trusted_proxies", Vec::new(), |value| Some(networks(value))),
         limits: section.within("limits", limits),
         shutdown: section.within("shutdown", shutdown),
         headers: section.within("headers", headers),
@@ -46,6 +52,7 @@ fn addresses(section: &Section<'_>) -> (Vec<Listener>, SocketAddr) {
         return (
             vec![Listener {
                 address: DEFAULT_LISTENER,
+                proxy_protocol: false,
                 tls: None,
             }],
             admin,
@@ -63,10 +70,11 @@ fn addresses(section: &Section<'_>) -> (Vec<Listener>, SocketAddr) {
 }
 
 fn listener(value: &Value<'_>, bound: &mut Vec<SocketAddr>) -> Option<Listener> {
-    let (address, tls) = value.section(|section| {
+    let (address, proxy_protocol, tls) = value.section(|section| {
         let tls = section.find("tls");
         (
             section.require("address", "write `address: 0.0.0.0:8080`"),
+            section.or("proxy_protocol", false, Value::boolean),
             tls.and_then(|tls| tls.section(tls::tls)).flatten(),
         )
     })?;
@@ -78,7 +86,11 @@ fn listener(value: &Value<'_>, bound: &mut Vec<SocketAddr>) -> Option<Listener> 
         );
     }
     bound.push(address);
-    Some(Listener { address, tls })
+    Some(Listener {
+        address,
+        proxy_protocol,
+        tls,
+    })
 }
 
 /// Whether the second bind would fail. Port 0 asks for a free one and never collides.

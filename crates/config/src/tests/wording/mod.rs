@@ -105,7 +105,7 @@ fn keys_that_are_unknown_written_twice_or_of_another_shape() {
     ];
     assert_snapshot!(table(&cases), @r#"
     g.yaml:2:11: server.listener: this key is not known: did you mean `listeners`?
-    g.yaml:2:11: server.colour: this key is not known: remove it, or use admin, listeners, threads, trusted_proxies, limits, shutdown, headers, access_log or tracing
+    g.yaml:2:11: server.colour: this key is not known: remove it, or use admin, listeners, trusted_proxies, threads, limits, shutdown, headers, access_log or tracing
     g.yaml:2:34: server.admin: is written twice, first in line 2: keep one
     g.yaml:2:9: server: must be a section with keys: write `key: value` lines below it
     g.yaml:2:22: server.listeners: must be a list: write [a, b], or one `- ` line for each
@@ -125,6 +125,7 @@ fn server() {
         "server: { listeners: [{ address: localhost }] }",
         "server: { listeners: [{ address: 0.0.0.0:9090 }] }",
         "server: { listeners: [{ address: 0.0.0.0:8443, tls: { certificate: a, key: b } }] }",
+        "server: { listeners: [{ address: 127.0.0.1:1, proxy_protocol: true }] }",
         "server: { threads: 0 }",
         "server: { trusted_proxies: [10.0.0.1/8, proxy] }",
         "server: { limits: { header_bytes: 1KB, headers: 300, body: 1e3, header_timeout: 0s, idle_timeout: 60 } }",
@@ -143,6 +144,7 @@ fn server() {
     g.yaml:2:34: server.listeners[0].address: this address is bound twice: give each listener and `server.admin` its own port
     g.yaml:2:68: server.listeners[0].tls.certificate: `a` cannot be read: it is not set
     g.yaml:2:76: server.listeners[0].tls.key: `b` cannot be read: it is not set
+    g.yaml:2:9: server: `trusted_proxies` names nobody who may speak `proxy_protocol`: add the networks of the load balancer
     g.yaml:2:20: server.threads: `0` is not a number of threads: write auto, or 1 to 1024
     g.yaml:2:29: server.trusted_proxies[0]: `10.0.0.1/8` has bits beyond its prefix: write the first address of the network, as in 10.0.0.0/8
     g.yaml:2:41: server.trusted_proxies[1]: `proxy` is not a network: write 10.0.0.0/8, 2001:db8::/32 or a single address
