@@ -47,6 +47,17 @@ impl Replicas {
         let digits = evalsha.and_then(|rest| rest.split(',').next());
         digits.and_then(|digits| digits.parse().ok()).unwrap()
     }
+
+    /// How much Redis keeps of the only bucket of a limit.
+    pub(crate) fn fields(&self, limit: &str) -> u32 {
+        let keys = self
+            .redis
+            .ask(&["KEYS", &format!("portcullis:limit:{limit}:*")]);
+        let keys = keys.unwrap();
+        let key = keys.lines().find(|line| line.starts_with("portcullis:"));
+        let length = self.redis.ask(&["HLEN", key.unwrap_or_default()]).unwrap();
+        length.trim().trim_start_matches(':').parse().unwrap()
+    }
 }
 
 impl<S> Replicas<S> {

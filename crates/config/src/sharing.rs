@@ -30,6 +30,17 @@ pub enum OnStoreFailure {
     Deny,
 }
 
+impl Mode {
+    /// As the file has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Exact => "exact",
+            Self::Leased => "leased",
+        }
+    }
+}
+
 impl Default for Sharing {
     fn default() -> Self {
         Self {

@@ -76,7 +76,7 @@ fn limits(config: &Config, keys: &[(Arc<str>, usize)]) -> Vec<Value> {
         json!({
             "name": limit.name,
             "keys": remembered(&limit.name).map_or(0, |(_, keys)| *keys),
-            "mode": "local",
+            "mode": config.sharing.mode.as_str(),
         })
     });
     limits.collect()

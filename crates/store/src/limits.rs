@@ -139,17 +139,24 @@ impl Counting {
         (self.clock)()
     }
 
-    fn timeout(&self) -> Duration {
-        self.sharing.timeout
-    }
-
-    /// Asks the store, for as long as a request may wait. After a failure nobody asks until it has been found again.
+    /// Asks the store, for as long as a request may wait.
     async fn take(
         &self,
         linked: &Arc<Linked>,
         buckets: &[Bucket<'_>],
     ) -> Result<Vec<BucketTold>, NoAnswer> {
-        let answer = timeout(self.timeout(), self.link.take(linked, buckets)).await;
+        self.take_within(self.sharing.timeout, linked, buckets)
+            .await
+    }
+
+    /// After a failure nobody asks until the store has been found again.
+    async fn take_within(
+        &self,
+        patience: Duration,
+        linked: &Arc<Linked>,
+        buckets: &[Bucket<'_>],
+    ) -> Result<Vec<BucketTold>, NoAnswer> {
+        let answer = timeout(patience, self.link.take(linked, buckets)).await;
         answer
             .map_err(LimitsError::from)
             .flatten()

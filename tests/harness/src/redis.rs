@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::{
+    certificates::Certified,
     ports::free_port,
     supervise::{Service, Supervised, log_of},
     wait,
@@ -61,6 +62,25 @@ impl Redis {
 
     fn start_once() -> anyhow::Result<Self> {
         Self::start_on(free_port()?, &[])
+    }
+
+    /// With a password, and with TLS on a port of its own beside the plain one. Returns that port as well.
+    pub fn start_secured(password: &str, shown: &Certified) -> anyhow::Result<(Self, u16)> {
+        let port = free_port()?;
+        let (number, certificate, key) = (
+            port.to_string(),
+            shown.certificate.display().to_string(),
+            shown.key.display().to_string(),
+        );
+        let mut more = vec!["--requirepass", password, "--tls-port", &number];
+        more.extend(["--tls-cert-file", &certificate, "--tls-key-file", &key]);
+        more.extend([
+            "--tls-ca-cert-file",
+            &certificate,
+            "--tls-auth-clients",
+            "no",
+        ]);
+        Ok((Self::start_on(free_port()?, &more)?, port))
     }
 
     /// `more` are further arguments of the server.
@@ -173,7 +193,8 @@ fn ping(address: SocketAddr) -> anyhow::Result<()> {
     stream.write_all(b"PING\r\n")?;
     let mut answer = [0; 7];
     stream.read_exact(&mut answer)?;
-    if &answer != b"+PONG\r\n" {
+    // One that wants a password is there as well.
+    if &answer != b"+PONG\r\n" && &answer != b"-NOAUTH" {
         bail!("something else listens on {address}");
     }
     Ok(())

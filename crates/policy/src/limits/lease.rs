@@ -170,14 +170,18 @@ impl Lease {
         }
     }
 
-    /// To be asked a few times while a lease lasts.
+    /// To be asked a few times while a lease lasts. One that has ended here may not have ended in the store yet: what is
+    /// left of it is given back all the same.
     pub fn look(&mut self, renew_within: u64, now: u64) -> Care {
-        let is_in_use = self.spent != self.spent_when_looked || self.reserved > 0;
+        let is_in_use = self.spent != self.spent_when_looked;
         self.spent_when_looked = self.spent;
-        match (self.spendable(now) > 0, is_in_use) {
-            _ if self.is_busy() => Care::Leave,
+        if self.is_busy() {
+            return Care::Leave;
+        }
+        let is_about_to_end = self.ends.saturating_sub(now) < renew_within;
+        match (self.taken > self.spent, is_in_use) {
             (true, false) => Care::GiveBack,
-            (true, true) if self.ends.saturating_sub(now) < renew_within => Care::Renew,
+            (true, true) if is_about_to_end => Care::Renew,
             (false, false) if now >= self.refused_until => Care::Forget,
             (true | false, _) => Care::Leave,
         }

@@ -38,8 +38,9 @@ const SHORTEST_WINDOW: Duration = Duration::from_millis(200);
 /// Between two looks at the leases. One that was not spent from in between is given back.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Calls at one time that nobody waits for.
+/// Calls at one time that no request waits for, and how long each may take.
 const AT_ONCE: usize = 256;
+const UNHURRIED: Duration = Duration::from_millis(500);
 
 /// What of a request's stage is set aside in leases. Dropped, it is put back, so that a client that leaves takes nothing
 /// with it.
@@ -229,7 +230,7 @@ impl Counting {
             lease,
             ..Bucket::of(&draw, 0)
         };
-        if let Ok(told) = self.take(&linked, &[bucket]).await {
+        if let Ok(told) = self.take_within(UNHURRIED, &linked, &[bucket]).await {
             asking.told(&told, asked_at);
         }
     }
@@ -238,15 +239,15 @@ impl Counting {
         let Some((draw, lease)) = self.leases.end(&account) else {
             return;
         };
-        let Some(linked) = self.link.linked() else {
-            return;
-        };
         let bucket = Bucket {
             lease,
             ..Bucket::of(&draw, 0)
         };
-        // If it fails, what was not spent is lost until the bucket has filled again.
-        self.take(&linked, &[bucket]).await.ok();
+        if let Some(linked) = self.link.linked() {
+            // If it fails, what was not spent is lost until the bucket has filled again.
+            self.take_within(UNHURRIED, &linked, &[bucket]).await.ok();
+        }
+        self.leases.forget(&account, lease.serial);
     }
 
     /// Looks after the leases, for as long as the gateway lives.

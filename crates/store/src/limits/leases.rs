@@ -33,6 +33,9 @@ struct Entry {
     enough: u64,
     /// What of it the demand was told.
     observed: u64,
+    /// It is being given back: nothing of it is spent, and nothing more is heard of it. It stays until the store has
+    /// answered, because a new one in its place would make the store forget this one.
+    has_ended: bool,
 }
 
 /// What a lease had for a request.
@@ -59,7 +62,7 @@ impl Leases {
         let Some(entry) = shard.get_mut(&account) else {
             return Held::TooLittle;
         };
-        if !entry.draw.has_quota_of(draw) {
+        if entry.has_ended || !entry.draw.has_quota_of(draw) {
             return Held::TooLittle;
         }
         let cost = entry.draw.cost_of(draw);
@@ -109,6 +112,9 @@ impl Leases {
             return LeaseAsk::default();
         }
         let entry = shard.entry(*account).or_insert_with(|| self.entry(draw));
+        if entry.has_ended {
+            return LeaseAsk::default();
+        }
         entry.draw = draw.clone();
         let asks = wanted > 0 && entry.lease.begin_to_ask(u64::MAX, now);
         if asks {
@@ -132,7 +138,7 @@ impl Leases {
         wanted: impl FnOnce(&SharedDraw, u64) -> u64,
     ) -> Option<(SharedDraw, LeaseAsk)> {
         let mut shard = self.shard(account);
-        let entry = shard.get_mut(account)?;
+        let entry = shard.get_mut(account).filter(|entry| !entry.has_ended)?;
         let spent = entry.lease.spent();
         let requests = (spent - entry.observed) / entry.draw.cost.max(1);
         entry.observed = spent;
@@ -149,16 +155,28 @@ impl Leases {
     /// Ends a lease and says what is to be given back. One that a request waits with is left alone: it ends by itself.
     pub(super) fn end(&self, account: &Account) -> Option<(SharedDraw, LeaseAsk)> {
         let mut shard = self.shard(account);
-        if shard.get(account)?.lease.is_busy() {
+        let entry = shard.get_mut(account)?;
+        if entry.has_ended || entry.lease.is_busy() {
             return None;
         }
-        let entry = shard.remove(account)?;
+        entry.has_ended = true;
         let ask = LeaseAsk {
             serial: entry.lease.serial(),
             spent: entry.lease.spent(),
             wanted: Wanted::End,
         };
-        Some((entry.draw, ask))
+        Some((entry.draw.clone(), ask))
+    }
+
+    /// The store has taken it back, or cannot be told.
+    pub(super) fn forget(&self, account: &Account, serial: u64) {
+        let mut shard = self.shard(account);
+        if shard
+            .get(account)
+            .is_some_and(|entry| entry.lease.serial() == serial)
+        {
+            shard.remove(account);
+        }
     }
 
     /// Only who wanted more ends the asking.
@@ -173,7 +191,7 @@ impl Leases {
         let Some(entry) = shard.get_mut(account) else {
             return;
         };
-        if entry.lease.serial() != ask.serial {
+        if entry.has_ended || entry.lease.serial() != ask.serial {
             return;
         }
         if ask.wanted != Wanted::Nothing {
@@ -213,6 +231,7 @@ impl Leases {
             shard.lock().retain(|account, entry| {
                 let renew_within = validity(&entry.draw) / 2;
                 match entry.lease.look(renew_within, now) {
+                    _ if entry.has_ended => true,
                     Care::Leave => true,
                     Care::Forget => false,
                     Care::GiveBack => {
@@ -252,6 +271,7 @@ impl Leases {
             draw: draw.clone(),
             enough: 0,
             observed: 0,
+            has_ended: false,
         }
     }
 

@@ -135,10 +135,8 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start() -> anyhow::Result<Self> {
-        let more = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
-        let nodes: Vec<Redis> = (0..3)
-            .map(|_| Redis::start_on(free_port()?, &more))
-            .collect::<anyhow::Result<_>>()?;
+        let nodes = (0..3).map(|_| Self::node());
+        let nodes: Vec<Redis> = nodes.collect::<anyhow::Result<_>>()?;
         let cluster = Self { nodes };
         cluster.join()?;
         Ok(cluster)
@@ -149,6 +147,16 @@ impl Cluster {
         nodes
             .map(|node| format!("redis+cluster://{}", node.address))
             .collect()
+    }
+
+    /// Its second port would be ten thousand above the first, where the kernel takes ports for connections.
+    fn node() -> anyhow::Result<Redis> {
+        let between_nodes = free_port()?.to_string();
+        let more = ["--cluster-enabled", "yes", "--cluster-port", &between_nodes];
+        Redis::start_on(
+            free_port()?,
+            &[&more[..], &["--cluster-node-timeout", "2000"]].concat(),
+        )
     }
 
     fn join(&self) -> anyhow::Result<()> {

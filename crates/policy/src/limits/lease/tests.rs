@@ -120,5 +120,11 @@ fn who_spends_is_renewed_and_who_does_not_gives_back() {
         "a request waits with it"
     );
     lease.put_back(1);
+    assert_eq!(
+        lease.look(SECOND, SECOND * 2),
+        Care::GiveBack,
+        "it has ended here, but perhaps not there"
+    );
+    lease.told(&told(2, lease.spent()), SECOND * 2);
     assert_eq!(lease.look(SECOND, SECOND * 2), Care::Forget);
 }
