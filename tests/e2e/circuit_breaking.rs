@@ -1,6 +1,10 @@
 //! Breakers: when they open, whom they refuse, and how one probe closes them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use portcullis_harness::{
     client::{Client, Request},
@@ -158,4 +162,56 @@ fn a_failed_probe_opens_it_again() {
         before + 1,
         "one probe, and then peace again"
     );
+}
+
+/// An upstream with this breaker, and how often it was asked until it was left alone.
+fn opens_after(
+    breaker: &str,
+    react: impl Fn(usize) -> Reaction + Send + Sync + 'static,
+) -> (usize, Gateway) {
+    let upstream = Upstream::start().unwrap();
+    let turn = AtomicUsize::new(0);
+    upstream.decides(move |_| react(turn.fetch_add(1, Ordering::Relaxed)));
+    let address = upstream.address();
+    let gateway = stage::start(|places| {
+        let server = stage::server(places, "");
+        format!(
+            "{server}
+upstreams:
+  sick: {{ endpoints: [{address}], circuit_breaker: {{ consecutive_failures: 1000, open_for: 60s, {breaker} }} }}
+routes:
+  - {{ name: sick, match: {{ path: /sick/** }}, upstream: sick, auth: public }}
+"
+        )
+    });
+    let mut client = gateway.client();
+    let asked = (0..100).take_while(|_| client.get("/sick/x").unwrap().code() != "circuit-open");
+    (asked.count(), gateway)
+}
+
+fn opened_for(gateway: &Gateway, reason: &str) -> f64 {
+    let labels = [("upstream", "sick"), ("to", "open"), ("reason", reason)];
+    let metrics = gateway.metrics().unwrap();
+    metrics.sum("portcullis_circuit_breaker_transitions_total", &labels)
+}
+
+#[test]
+fn a_share_of_failures_opens_it_though_no_two_come_in_a_row() {
+    let breaker = "failure_rate: { percent: 50, window: 60s, minimum_requests: 20 }";
+    let (asked, gateway) = opens_after(breaker, |turn| match turn % 2 {
+        0 => Reaction::ok(),
+        _ => Reaction::answer(503, "no"),
+    });
+    assert_eq!(asked, 20, "not before so many, and then at once");
+    assert_eq!(opened_for(&gateway, "failure_rate"), 1.0);
+}
+
+#[test]
+fn a_share_of_slow_answers_opens_it_though_all_are_well() {
+    let breaker = "failure_rate: { percent: 100, window: 60s, minimum_requests: 5 }, slow_calls: { slower_than: 50ms, percent: 60 }";
+    let (asked, gateway) = opens_after(breaker, |_| {
+        Reaction::ok().delayed(Duration::from_millis(80))
+    });
+    assert_eq!(asked, 5);
+    assert_eq!(opened_for(&gateway, "slow_calls"), 1.0);
 }

@@ -291,6 +291,15 @@ fn a_table_that_is_none_is_told_with_its_line() {
 }
 
 #[test]
+fn a_table_without_rows_holds_nothing() {
+    let house = house();
+    fs::write(house.path("table.yaml"), "[]\n").unwrap();
+    let output = house.command(&["test", "table.yaml"]).unwrap();
+    assert_eq!(code(&output), 1, "{}", said(&output));
+    assert!(said(&output).contains("has no rows"), "{}", said(&output));
+}
+
+#[test]
 fn the_schema_is_printed_as_json() {
     let output = house().command(&["schema"]).unwrap();
     let schema: Value = serde_json::from_slice(&output.stdout).unwrap();

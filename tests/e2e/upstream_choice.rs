@@ -2,7 +2,11 @@
 
 use std::{
     collections::BTreeMap,
+    io::{BufRead, BufReader, Write},
     net::{Ipv4Addr, SocketAddr},
+    os::unix::net::UnixListener,
+    path::Path,
+    thread,
 };
 
 use portcullis_harness::{
@@ -290,4 +294,43 @@ fn connections_to_an_upstream_are_kept() {
     }
     // Each of the two proxy threads has a pool of its own.
     assert!(by_connection.len() <= 4, "{by_connection:?}");
+}
+
+/// Answers one request after the other with its request line, over a Unix socket.
+fn echo_over(socket: &Path) {
+    let listener = UnixListener::bind(socket).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut line = String::new();
+            let mut reader = BufReader::new(stream);
+            if reader.read_line(&mut line).is_ok() {
+                let (text, mut stream) = (line.trim_end(), reader.into_inner());
+                let length = text.len();
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+                );
+                stream.write_all(format!("{head}{text}").as_bytes()).ok();
+            }
+        }
+    });
+}
+
+#[test]
+fn an_endpoint_may_be_a_unix_socket() {
+    let (folder, calm) = (tempfile::tempdir().unwrap(), Upstream::start().unwrap());
+    let socket = folder.path().join("app.sock");
+    echo_over(&socket);
+    let endpoints = format!("endpoints: ['unix:{}']", socket.display());
+    let gateway = start(&endpoints, &calm);
+    let mut client = gateway.client();
+    let answer = client.get("/pool/x").unwrap();
+    assert_eq!(
+        (answer.status, &*answer.text()),
+        (200, "GET /pool/x HTTP/1.1")
+    );
+    std::fs::remove_file(&socket).unwrap();
+    assert_eq!(
+        client.get("/pool/x").unwrap().code(),
+        "upstream-unreachable"
+    );
 }
