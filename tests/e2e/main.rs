@@ -86,6 +86,8 @@ mod replicas;
 #[cfg(test)]
 mod retries;
 #[cfg(test)]
+mod revocation_feed;
+#[cfg(test)]
 mod route_guards;
 #[cfg(test)]
 mod secrets;

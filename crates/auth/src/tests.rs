@@ -300,6 +300,7 @@ fn corp() -> Issuer {
             tenant: "tid".to_owned(),
         },
         token_cache: 10,
+        revocations: None,
     }
 }
 

@@ -24,6 +24,26 @@ pub struct Issuer {
     pub claims: ClaimNames,
     /// Verified tokens remembered at the most.
     pub token_cache: usize,
+    /// Where another Portcullis tells what it revoked.
+    pub revocations: Option<RevocationFeed>,
+}
+
+/// Another gateway's log of revocations, and as whom it is read.
+#[derive(Clone)]
+pub struct RevocationFeed {
+    pub url: String,
+    pub client_id: String,
+    pub client_secret: SecretString,
+}
+
+impl RevocationFeed {
+    /// `/oauth/token` of the same origin.
+    pub fn token_url(&self) -> String {
+        let after_scheme = self.url.find("://").map_or(0, |at| at + 3);
+        let (scheme, rest) = self.url.split_at(after_scheme);
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        format!("{scheme}{authority}/oauth/token")
+    }
 }
 
 #[derive(Clone)]
@@ -122,7 +142,29 @@ pub const LOCAL: &str = "local";
 
 #[cfg(test)]
 mod tests {
-    use super::{is_loopback_url, may_be_fetched};
+    use super::{RevocationFeed, is_loopback_url, may_be_fetched};
+
+    #[test]
+    fn tokens_for_a_feed_come_from_its_own_origin() {
+        for (url, expected) in [
+            (
+                "https://a.example/v1/revocations",
+                "https://a.example/oauth/token",
+            ),
+            (
+                "http://127.0.0.1:8080/v1/x/y",
+                "http://127.0.0.1:8080/oauth/token",
+            ),
+            ("https://[::1]:1", "https://[::1]:1/oauth/token"),
+        ] {
+            let feed = RevocationFeed {
+                url: url.to_owned(),
+                client_id: String::new(),
+                client_secret: String::new().into(),
+            };
+            assert_eq!(feed.token_url(), expected);
+        }
+    }
 
     #[test]
     fn keys_come_over_https_or_from_this_machine() {

@@ -101,6 +101,8 @@ pub struct AccessRule {
     pub any_roles: Vec<String>,
     /// Names of issuers, ours being [`LOCAL`](crate::issuers::LOCAL); empty: every configured one and our own.
     pub issuers: Vec<String>,
+    /// Refused while it is not known what was revoked lately.
+    pub fresh: bool,
 }
 
 #[derive(Clone, Debug)]

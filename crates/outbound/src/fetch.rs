@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Response, StatusCode, header, redirect::Policy, tls::Version};
+use reqwest::{
+    Client, RequestBuilder, Response, StatusCode, header, redirect::Policy, tls::Version,
+};
+use secrecy::{ExposeSecret, SecretString};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
@@ -12,7 +15,10 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Asks over https with the system's roots (`SSL_CERT_FILE` and `SSL_CERT_DIR` replace them), or over plain http.
-pub struct Fetcher(Client);
+pub struct Fetcher {
+    client: Client,
+    answer_within: Duration,
+}
 
 /// A document that was fetched.
 pub struct Fetched {
@@ -41,44 +47,112 @@ pub enum FetchError {
 impl Fetcher {
     /// The process must have installed a TLS provider.
     pub fn new() -> Result<Self, FetchError> {
-        Client::builder()
+        // Minutes lie between two questions; nobody keeps a connection open for that long.
+        Self::build(ANSWER_WITHIN, 0)
+    }
+
+    /// For questions that follow each other and whose answer may be held back, for less than `answer_within`.
+    pub fn patient(answer_within: Duration) -> Result<Self, FetchError> {
+        Self::build(answer_within, 1)
+    }
+
+    fn build(answer_within: Duration, idle_connections: usize) -> Result<Self, FetchError> {
+        let client = Client::builder()
             .no_proxy()
             .redirect(Policy::none())
             .referer(false)
             .connect_timeout(CONNECT_WITHIN)
-            .timeout(ANSWER_WITHIN)
+            .timeout(answer_within)
             .tls_version_min(Version::TLS_1_2)
-            // Minutes lie between two questions; nobody keeps a connection open for that long.
-            .pool_max_idle_per_host(0)
+            .pool_max_idle_per_host(idle_connections)
             .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map(Self)
-            .map_err(|error| FetchError::Setup(innermost(&error)))
+            .map_err(|error| FetchError::Setup(innermost(&error)))?;
+        Ok(Self {
+            client,
+            answer_within,
+        })
     }
 
     /// The body of a 200 with at most `limit` bytes.
     pub async fn fetch(&self, url: &str, limit: usize) -> Result<Fetched, FetchError> {
-        let asked = self.0.get(url).header(header::ACCEPT, "application/json");
-        let response = asked.send().await.map_err(|error| unanswered(&error))?;
+        self.answered(self.client.get(url), limit).await
+    }
+
+    /// As [`Self::fetch`], with an access token.
+    pub async fn fetch_as(
+        &self,
+        token: &str,
+        url: &str,
+        limit: usize,
+    ) -> Result<Fetched, FetchError> {
+        let asked = self.client.get(url).bearer_auth(token);
+        self.answered(asked, limit).await
+    }
+
+    /// As [`Self::fetch`], for what answers to a form of a client that names itself.
+    pub async fn submit_as(
+        &self,
+        (id, secret): (&str, &SecretString),
+        url: &str,
+        form: &'static str,
+        limit: usize,
+    ) -> Result<Fetched, FetchError> {
+        let asked = self
+            .client
+            .post(url)
+            .basic_auth(id, Some(secret.expose_secret()))
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form);
+        self.answered(asked, limit).await
+    }
+
+    async fn answered(&self, asked: RequestBuilder, limit: usize) -> Result<Fetched, FetchError> {
+        let asked = asked.header(header::ACCEPT, "application/json");
+        let response = asked.send().await;
+        let response = response.map_err(|error| self.unanswered(&error))?;
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(response.status().as_u16()));
         }
         let max_age = max_age(&response);
-        let body = body(response, limit).await?;
+        let body = self.body(response, limit).await?;
         Ok(Fetched { body, max_age })
     }
-}
 
-/// Counted as it comes: a declared length is the other side's word.
-async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, FetchError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
-        if body.len() + chunk.len() > limit {
-            return Err(FetchError::TooLarge(limit));
+    /// Counted as it comes: a declared length is the other side's word.
+    async fn body(&self, mut response: Response, limit: usize) -> Result<Vec<u8>, FetchError> {
+        let mut body = Vec::new();
+        loop {
+            let chunk = response.chunk().await;
+            let Some(chunk) = chunk.map_err(|error| self.broken(&error))? else {
+                return Ok(body);
+            };
+            if body.len() + chunk.len() > limit {
+                return Err(FetchError::TooLarge(limit));
+            }
+            body.extend_from_slice(&chunk);
         }
-        body.extend_from_slice(&chunk);
     }
-    Ok(body)
+
+    fn unanswered(&self, error: &reqwest::Error) -> FetchError {
+        if error.is_timeout() {
+            FetchError::TooSlow(if error.is_connect() {
+                CONNECT_WITHIN
+            } else {
+                self.answer_within
+            })
+        } else {
+            FetchError::Unreachable(innermost(error))
+        }
+    }
+
+    fn broken(&self, error: &reqwest::Error) -> FetchError {
+        if error.is_timeout() {
+            FetchError::TooSlow(self.answer_within)
+        } else {
+            FetchError::BrokenOff
+        }
+    }
 }
 
 /// RFC 9111 section 5.2.2: what may not be stored is as if it were old already. `Age` is left out, because the times it
@@ -99,26 +173,6 @@ fn max_age(response: &Response) -> Option<Duration> {
         }
     }
     max_age.map(Duration::from_secs)
-}
-
-fn unanswered(error: &reqwest::Error) -> FetchError {
-    if error.is_timeout() {
-        FetchError::TooSlow(if error.is_connect() {
-            CONNECT_WITHIN
-        } else {
-            ANSWER_WITHIN
-        })
-    } else {
-        FetchError::Unreachable(innermost(error))
-    }
-}
-
-fn broken(error: &reqwest::Error) -> FetchError {
-    if error.is_timeout() {
-        FetchError::TooSlow(ANSWER_WITHIN)
-    } else {
-        FetchError::BrokenOff
-    }
 }
 
 /// The cause of causes: "connection refused" says more than "error sending request", and without the address, which

@@ -3,4 +3,5 @@
 pub mod discovery;
 pub mod fetch;
 pub mod issuer_keys;
+pub mod revocation_feeds;
 pub mod traces;

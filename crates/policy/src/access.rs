@@ -4,7 +4,7 @@
 //! resource must be fetched anew, a missing scope must be granted.
 
 use http::HeaderValue;
-use portcullis_config::routes::AccessRule;
+use portcullis_config::{routes::AccessRule, units::Timestamp};
 use portcullis_tokens::Principal;
 
 use crate::rejection::Rejection;
@@ -31,6 +31,20 @@ pub fn check(rule: &AccessRule, principal: &Principal) -> Result<(), Rejection> 
         Err(Rejection::InsufficientScope {
             challenge: challenge(rule),
         })
+    }
+}
+
+/// Whether what was revoked lately is known, where the rule asks for that. Without it a token is good until somebody
+/// says otherwise; with it somebody must have been heard.
+pub fn check_freshness(
+    rule: &AccessRule,
+    principal: &Principal,
+    now: Timestamp,
+) -> Result<(), Rejection> {
+    if rule.fresh && principal.has_stale_revocations(now) {
+        Err(Rejection::RevocationsStale)
+    } else {
+        Ok(())
     }
 }
 

@@ -58,7 +58,12 @@ pub(crate) fn explain(config: &Path, question: &Question) -> anyhow::Result<Exit
     let signing = runtime.block_on(own_key(&config));
     let unknown = signing.as_ref().err().map(|cause| format!("{cause:#}"));
     let signing = signing.unwrap_or_default();
-    let verifier = verifier(&config, signing.as_ref(), None, Revocations::new().into())?;
+    let verifier = verifier(
+        &config,
+        signing.as_ref(),
+        None,
+        Revocations::assumed_complete().into(),
+    )?;
     let rehearsal = rehearse::rehearsal(&mut config, verifier)?;
     let request = described.request()?;
     let account = runtime.block_on(rehearsal.explain(&request, question.ip));

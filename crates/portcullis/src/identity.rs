@@ -7,7 +7,7 @@ use anyhow::Context;
 use portcullis_audit::Desk;
 use portcullis_auth::{AuthParts, AuthService, SigningKeys, password::Hasher};
 use portcullis_config::{Config, auth::Auth};
-use portcullis_outbound::issuer_keys::KeyKeeper;
+use portcullis_outbound::{issuer_keys::KeyKeeper, revocation_feeds::FeedKeeper};
 use portcullis_store::Store;
 use portcullis_tokens::{Revocations, SigningKey, Verifier};
 use prometheus::Registry;
@@ -17,12 +17,13 @@ use crate::{
     auth_socket::AuthSocket,
     breaker_handle::BreakerHandle,
     clock,
+    feeds::{self, FIRST_READINGS, FeedAge},
     housekeeping::keep_house,
     issuer_keys::{self, KeyAges},
     keys,
-    revocation_feed::{FeedAge, RevocationFeed},
+    revocation_feed::RevocationFeed,
     root_key::root_key,
-    verification::verifier,
+    verification::{Kept, verifier},
 };
 
 pub(crate) struct Identity {
@@ -31,6 +32,8 @@ pub(crate) struct Identity {
     own: Option<Own>,
     /// Of all issuers elsewhere, over all reloads.
     keeper: Arc<KeyKeeper>,
+    /// Of those among them that are gateways, likewise.
+    feeds: Arc<FeedKeeper>,
 }
 
 /// What only a gateway with an `auth` section has.
@@ -39,20 +42,15 @@ struct Own {
     store: Store,
     signing: Arc<SigningKey>,
     revocations: Arc<Revocations>,
-    feed_age: Arc<FeedAge>,
 }
 
 impl Identity {
     /// Reads or makes the keys and reads all revocations, so that the first request is judged as the last before it was.
-    pub(crate) async fn establish(
-        config: &Config,
-        store: Option<&Store>,
-        registry: &Registry,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn establish(config: &Config, store: Option<&Store>) -> anyhow::Result<Self> {
         let revocations = Arc::new(Revocations::new());
         let own = match config.auth.as_ref().zip(store) {
             Some((auth, store)) => {
-                Some(Own::establish(config, auth, store, Arc::clone(&revocations), registry).await?)
+                Some(Own::establish(config, auth, store, Arc::clone(&revocations)).await?)
             }
             None => None,
         };
@@ -60,6 +58,7 @@ impl Identity {
             revocations,
             own,
             keeper: Arc::new(issuer_keys::keeper()),
+            feeds: Arc::new(feeds::keeper()),
         })
     }
 
@@ -68,7 +67,17 @@ impl Identity {
     pub(crate) fn verifier(&self, config: &Config) -> anyhow::Result<Arc<Verifier>> {
         let signing = self.own.as_ref().map(|own| &*own.signing);
         let revocations = Arc::clone(&self.revocations);
-        verifier(config, signing, Some(&self.keeper), revocations).map(Arc::new)
+        let kept = Kept {
+            keys: &self.keeper,
+            feeds: &self.feeds,
+        };
+        verifier(config, signing, Some(kept), revocations).map(Arc::new)
+    }
+
+    /// Waits for the first readings of what other gateways revoked, so that no token is admitted in between that was
+    /// refused before a restart.
+    pub(crate) async fn catch_up(&self) {
+        self.feeds.attempted(FIRST_READINGS).await;
     }
 
     /// Starts the auth service, if there is one. Must be called inside the runtime.
@@ -115,8 +124,9 @@ impl Identity {
     }
 
     /// What brings the age of the revocations up to date before it is read.
-    pub(crate) fn feed_age(&self) -> Option<Arc<FeedAge>> {
-        self.own.as_ref().map(|own| Arc::clone(&own.feed_age))
+    pub(crate) fn feed_age(&self, registry: &Registry) -> anyhow::Result<FeedAge> {
+        let own = self.own.as_ref().map(|own| Arc::clone(&own.revocations));
+        Ok(FeedAge::register(registry, own, Arc::clone(&self.feeds))?)
     }
 }
 
@@ -126,17 +136,10 @@ impl Own {
         auth: &Auth,
         store: &Store,
         revocations: Arc<Revocations>,
-        registry: &Registry,
     ) -> anyhow::Result<Self> {
         let root = root_key(&config.storage)?;
         let signing = Arc::new(keys::signing_key(auth, store, &root).await?);
-        let feed_age = Arc::new(FeedAge::register(registry)?);
-        let feed = RevocationFeed::read(
-            store.clone(),
-            Arc::clone(&revocations),
-            Arc::clone(&feed_age),
-        )
-        .await;
+        let feed = RevocationFeed::read(store.clone(), Arc::clone(&revocations)).await;
         tokio::spawn(feed.context("cannot read the revocations")?.follow());
         tokio::spawn(keep_house(store.clone(), Arc::clone(&revocations)));
         Ok(Self {
@@ -144,7 +147,6 @@ impl Own {
             store: store.clone(),
             signing,
             revocations,
-            feed_age,
         })
     }
 }

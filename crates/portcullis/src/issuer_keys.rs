@@ -13,7 +13,7 @@ pub(crate) fn keeper() -> KeyKeeper {
 }
 
 /// From 0 to 1. Without randomness gateways that were started together ask together, and nothing worse.
-fn roll() -> f64 {
+pub(crate) fn roll() -> f64 {
     let mut bytes = [0; 2];
     let drawn = aws_lc_rs::rand::fill(&mut bytes).map(|()| u16::from_ne_bytes(bytes));
     f64::from(drawn.unwrap_or(u16::MAX / 2)) / f64::from(u16::MAX)

@@ -14,6 +14,7 @@ mod clock;
 mod configuration;
 mod demo;
 mod explain;
+mod feeds;
 mod healthcheck;
 mod house;
 mod housekeeping;

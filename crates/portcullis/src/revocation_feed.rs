@@ -1,31 +1,21 @@
 //! Follows the database's ordered log of revocations, so that what another replica or the command line revoked is
 //! refused here a second later. The first reading happens before the gateway is ready.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use portcullis_store::{Store, StoreError};
 use portcullis_tokens::Revocations;
-use prometheus::{Gauge, Registry};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock;
 
 const POLL: Duration = Duration::from_secs(1);
-/// From here on each route that asks for fresh revocations would have to refuse.
-const STALE: Duration = Duration::from_secs(15);
 
 /// How far the log has been read.
 pub(crate) struct RevocationFeed {
     store: Store,
     revocations: Arc<Revocations>,
     after: u64,
-    age: Arc<FeedAge>,
 }
 
 impl RevocationFeed {
@@ -33,13 +23,11 @@ impl RevocationFeed {
     pub(crate) async fn read(
         store: Store,
         revocations: Arc<Revocations>,
-        age: Arc<FeedAge>,
     ) -> Result<Self, StoreError> {
         let mut feed = Self {
             store,
             revocations,
             after: 0,
-            age,
         };
         feed.poll().await?;
         Ok(feed)
@@ -58,6 +46,7 @@ impl RevocationFeed {
     }
 
     async fn poll(&mut self) -> Result<(), StoreError> {
+        let began = clock::wall();
         loop {
             let page = self
                 .store
@@ -68,59 +57,18 @@ impl RevocationFeed {
             page.into_iter()
                 .for_each(|(_, revocation, until)| self.revocations.revoke(revocation, until));
         }
-        self.age.renew();
+        self.revocations.confirm(began);
         Ok(())
     }
 
     fn complain(&self, error: &StoreError) {
-        let age = self.age.elapsed();
-        if age >= STALE {
-            tracing::error!(%error, age_seconds = age.as_secs(), "the revocations are stale");
+        let now = clock::wall();
+        let age = self.revocations.age(now).unwrap_or_default().as_secs();
+        if self.revocations.are_stale(now) {
+            tracing::error!(%error, age_seconds = age, "the revocations are stale: routes with `fresh` refuse our tokens");
         } else {
             tracing::warn!(%error, "the revocations could not be read");
         }
-    }
-}
-
-/// How long ago the log was last read whole.
-pub(crate) struct FeedAge {
-    started: Instant,
-    renewed_after_millis: AtomicU64,
-    gauge: Gauge,
-}
-
-impl FeedAge {
-    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let gauge = Gauge::new(
-            "portcullis_revocation_feed_age_seconds",
-            "Since the revocations were last read.",
-        )?;
-        registry.register(Box::new(gauge.clone()))?;
-        Ok(Self {
-            started: clock::monotonic(),
-            renewed_after_millis: AtomicU64::new(0),
-            gauge,
-        })
-    }
-
-    /// Brings the gauge up to date; an age is only right at the moment it is read.
-    pub(crate) fn refresh(&self) {
-        self.gauge.set(self.elapsed().as_secs_f64());
-    }
-
-    fn renew(&self) {
-        self.renewed_after_millis
-            .store(self.millis_since_start(), Ordering::Relaxed);
-    }
-
-    fn elapsed(&self) -> Duration {
-        let renewed = self.renewed_after_millis.load(Ordering::Relaxed);
-        Duration::from_millis(self.millis_since_start().saturating_sub(renewed))
-    }
-
-    fn millis_since_start(&self) -> u64 {
-        let since = clock::monotonic().saturating_duration_since(self.started);
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -141,9 +89,8 @@ mod tests {
             .await
             .unwrap();
         gateway.migrate().await.unwrap();
-        let age = Arc::new(FeedAge::register(&Registry::new()).unwrap());
         let revocations = Arc::new(Revocations::new());
-        let feed = RevocationFeed::read(gateway, Arc::clone(&revocations), age).await;
+        let feed = RevocationFeed::read(gateway, Arc::clone(&revocations)).await;
         let mut feed = feed.expect("an empty log is no error");
         let (now, bearer) = (
             clock::wall(),
@@ -155,6 +102,7 @@ mod tests {
             },
         );
         assert!(!revocations.refuses(&bearer, now));
+        assert!(!revocations.are_stale(now), "an empty log was read whole");
 
         let tool = Store::open(&database, OpenMode::Tool, "command-line")
             .await

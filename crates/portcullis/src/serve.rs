@@ -83,8 +83,9 @@ impl Wired {
         let configuration = opened.configuration();
         let config = &configuration.config;
         let books = Books::open(opened.store.clone(), &registry)?;
-        let identity = runtime.block_on(Identity::establish(config, books.store(), &registry))?;
+        let identity = runtime.block_on(Identity::establish(config, books.store()))?;
         let verifier = identity.verifier(config)?;
+        runtime.block_on(identity.catch_up());
         let breakers = Arc::new(BreakerHandle::default());
         let auth = identity.start_auth_service(&verifier, &books.desk, &registry, &breakers)?;
         let (traces, spans) = Traces::start(config, &registry)?;
@@ -120,7 +121,7 @@ impl Wired {
     fn admin(&self, opened: &Opened) -> anyhow::Result<Admin> {
         let started_at = clock::wall();
         let process = ProcessMetrics::register(&self.registry, started_at)?;
-        let (proxy, feed_age) = (self.proxy.status(), self.identity.feed_age());
+        let (proxy, feed_age) = (self.proxy.status(), self.identity.feed_age(&self.registry)?);
         let (in_force, shown) = (Arc::clone(&opened.in_force), proxy.clone());
         let key_ages = self.identity.key_ages(&self.registry)?;
         let shared_limits = self.shared_limits.clone();
@@ -132,7 +133,7 @@ impl Wired {
                 process.refresh();
                 shared_limits.refresh();
                 proxy.refresh_gauges();
-                feed_age.iter().for_each(|age| age.refresh());
+                feed_age.refresh();
                 key_ages.refresh();
             }),
             status: Box::new(move || {

@@ -7,7 +7,7 @@ use portcullis_config::{
     Config,
     issuers::{Issuer, KeySource},
 };
-use portcullis_outbound::issuer_keys::KeyKeeper;
+use portcullis_outbound::{issuer_keys::KeyKeeper, revocation_feeds::FeedKeeper};
 use portcullis_tokens::{IssuerSpec, KeySet, Revocations, SigningKey, Verifier, VerifierParts};
 
 /// Where no issuer says more. Our own tokens live minutes; this many are alive at once only in a large shop.
@@ -15,12 +15,19 @@ const CACHED_TOKENS: usize = 100_000;
 /// The bound that counts when tokens are long: some 100 MiB in all, at the very most.
 const CACHED_BYTES: usize = 100 * 1024 * 1024;
 
-/// The verifier of everything the configuration names. `signing` is absent where `auth` is; `keeper` holds the keys that
-/// change while the gateway runs, and is absent where nobody is to be asked for any.
+/// What changes while the gateway runs, and outlives a reload.
+#[derive(Clone, Copy)]
+pub(crate) struct Kept<'a> {
+    pub(crate) keys: &'a KeyKeeper,
+    pub(crate) feeds: &'a FeedKeeper,
+}
+
+/// The verifier of everything the configuration names. `signing` is absent where `auth` is, `kept` where nobody is to be
+/// asked for anything.
 pub(crate) fn verifier(
     config: &Config,
     signing: Option<&SigningKey>,
-    keeper: Option<&KeyKeeper>,
+    kept: Option<Kept<'_>>,
     revocations: Arc<Revocations>,
 ) -> anyhow::Result<Verifier> {
     let remembered: Arc<[Arc<str>]> = config.counted_claims().into_iter().map(Arc::from).collect();
@@ -38,7 +45,7 @@ pub(crate) fn verifier(
             ))
         });
     let foreign = config.issuers.iter().map(|issuer| {
-        foreign(issuer, keeper).with_context(|| format!("issuers: {} cannot be used", issuer.name))
+        foreign(issuer, kept).with_context(|| format!("issuers: {} cannot be used", issuer.name))
     });
     let largest = config.issuers.iter().map(|issuer| issuer.token_cache).max();
     let issuers = own
@@ -54,13 +61,20 @@ pub(crate) fn verifier(
     Ok(Verifier::new(parts)?)
 }
 
-fn foreign(issuer: &Issuer, keeper: Option<&KeyKeeper>) -> anyhow::Result<IssuerSpec> {
-    let kept = keeper.map(|keeper| keeper.keys_of(issuer)).transpose()?;
-    let keys = match kept.flatten() {
+fn foreign(issuer: &Issuer, kept: Option<Kept<'_>>) -> anyhow::Result<IssuerSpec> {
+    let keys = kept.map(|kept| kept.keys.keys_of(issuer)).transpose()?;
+    let keys = match keys.flatten() {
         Some(keys) => keys,
         None => fixed_keys(issuer)?.into(),
     };
-    Ok(IssuerSpec::foreign(issuer, keys)?)
+    let spec = IssuerSpec::foreign(issuer, keys)?;
+    let Some(feed) = &issuer.revocations else {
+        return Ok(spec);
+    };
+    Ok(spec.following(match kept {
+        Some(kept) => kept.feeds.revocations_of(issuer, feed)?,
+        None => Arc::new(Revocations::assumed_complete()),
+    }))
 }
 
 /// What lies on this machine. Keys that would have to be fetched are none.

@@ -10,6 +10,7 @@ use pingora::http::RequestHeader;
 use portcullis_config::{
     routes::{Access, AddressLists, Upgrade},
     shadow::Check,
+    units::Timestamp,
 };
 use portcullis_policy::{
     access,
@@ -145,6 +146,10 @@ pub(crate) async fn admit(
         .past(Check::Token, caller)?
         .unwrap_or(Caller::Anonymous);
     progress.identified(caller.verified());
+    progress.past(
+        Check::Token,
+        check_freshness(route, &caller, arrival.now.wall),
+    )?;
     progress.past(Check::Access, check_access(route, &caller))?;
     let principal = counted(route, arrival, caller.verified());
     let more_places = in_flight::enter(&route.principal_limits.caps, &principal, progress)?;
@@ -222,6 +227,15 @@ fn counted<'a>(
         headers: &arrival.request.headers,
         route: &route.name,
         principal: principal.map(|principal| (&**principal).into()),
+    }
+}
+
+fn check_freshness(route: &Route, caller: &Caller, now: Timestamp) -> Result<(), Rejection> {
+    match (&route.access, caller) {
+        (Access::Public, _) | (_, Caller::Anonymous) => Ok(()),
+        (Access::Optional(rule) | Access::Protected(rule), Caller::Verified(principal)) => {
+            access::check_freshness(rule, principal, now)
+        }
     }
 }
 

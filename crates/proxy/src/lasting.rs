@@ -8,7 +8,7 @@ use pingora::{Error, ErrorType};
 use portcullis_policy::clock::Moment;
 use portcullis_tokens::Principal;
 
-use crate::{exchange::Exchange, gateway::Gateway};
+use crate::exchange::Exchange;
 
 /// Why the gateway ended an exchange that both peers would have gone on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,19 +28,11 @@ impl Cut {
     }
 
     /// Whether an exchange that may last until `until` has to end.
-    pub(crate) fn of(
-        gateway: &Gateway,
-        principal: Option<&Principal>,
-        until: Duration,
-        now: Moment,
-    ) -> Option<Self> {
+    pub(crate) fn of(principal: Option<&Principal>, until: Duration, now: Moment) -> Option<Self> {
         if now.since_start >= until {
             return Some(Self::TooLong);
         }
-        // By the verifier in force and not by the one it was admitted with: a reload must not freeze what it knows.
-        let snapshot = gateway.snapshot.load();
-        let is_revoked =
-            |principal: &Principal| !snapshot.verifier.still_stands(principal, now.wall);
+        let is_revoked = |principal: &Principal| !principal.still_stands(now.wall);
         principal.is_some_and(is_revoked).then_some(Self::Revoked)
     }
 }
@@ -70,11 +62,7 @@ const STREAMS: [&str; 5] = [
 ///
 /// # Errors
 /// Where it must not be. The answer then breaks off: its end is not the upstream's.
-pub(crate) fn check(
-    gateway: &Gateway,
-    exchange: &mut Exchange,
-    now: Moment,
-) -> pingora::Result<()> {
+pub(crate) fn check(exchange: &mut Exchange, now: Moment) -> pingora::Result<()> {
     let Some(admitted) = &exchange.admitted else {
         return Ok(());
     };
@@ -83,7 +71,7 @@ pub(crate) fn check(
         .since_start
         .saturating_add(admitted.route().max_connection_life);
     let principal = admitted.principal().map(|principal| &**principal);
-    match Cut::of(gateway, principal, until, now) {
+    match Cut::of(principal, until, now) {
         None => Ok(()),
         Some(cut) => {
             exchange.cut = Some(cut);

@@ -126,7 +126,7 @@ impl Tunnel {
         let now = self.gateway.now();
         match self.stage() {
             DECLINED => Err(Ok(())),
-            OPEN => match Cut::of(&self.gateway, self.principal.as_deref(), self.until, now) {
+            OPEN => match Cut::of(self.principal.as_deref(), self.until, now) {
                 Some(cut) => {
                     self.cut.get_or_init(|| cut);
                     Err(Ok(()))

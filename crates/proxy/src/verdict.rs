@@ -112,7 +112,7 @@ pub(crate) fn body_arrived(
         return Ok(());
     }
     if exchange.lasts() {
-        return lasting::check(gateway, exchange, now);
+        return lasting::check(exchange, now);
     }
     if exchange.remaining(now).is_zero() {
         return Err(Error::new_up(ErrorType::ReadTimedout));

@@ -46,6 +46,8 @@ impl Mapping {
                 .optional_name("client_id", "client_id")?
                 .map(Into::into),
             key_id: None,
+            revocations: None,
+            their_subject: None,
             expires_at: <_>::default(),
             refused_from: <_>::default(),
         })

@@ -1,4 +1,4 @@
-//! One issuer: its keys, its names, and what its tokens may say. Ours are read by fixed rules, those of others through
+//! One issuer: its keys, its names, its revocations, and what its tokens may say. Ours are read by fixed rules, those of others through
 //! their [`Mapping`].
 
 use std::{sync::Arc, time::Duration};
@@ -17,6 +17,7 @@ use crate::{
     keys::{Demands, Key},
     principal::{IssuerName, Principal, VerifiedClaims},
     remembered::RememberedClaims,
+    revocations::Revocations,
     scopes::ScopeSet,
     text,
 };
@@ -38,6 +39,7 @@ pub struct IssuerSpec {
     max_lifetime: Duration,
     keys: Arc<IssuerKeys>,
     remembered: Arc<[Arc<str>]>,
+    revocations: Option<Arc<Revocations>>,
 }
 
 pub(crate) enum Rules {
@@ -65,6 +67,7 @@ impl IssuerSpec {
             max_lifetime,
             keys: keys.into(),
             remembered: Arc::default(),
+            revocations: None,
         }
     }
 
@@ -93,7 +96,18 @@ impl IssuerSpec {
             max_lifetime: settings.max_token_lifetime,
             keys: keys.into(),
             remembered: Arc::default(),
+            revocations: None,
         })
+    }
+
+    /// For an issuer elsewhere that is a Portcullis as well, and whose revocations somebody follows. Its tokens must then
+    /// carry what revocations name. Our own are told to the verifier.
+    #[must_use]
+    pub fn following(self, revocations: Arc<Revocations>) -> Self {
+        Self {
+            revocations: Some(revocations),
+            ..self
+        }
     }
 
     /// Its principals keep the values of these claims, named as they stand in the token.
@@ -118,11 +132,18 @@ pub(crate) struct Issuer {
     /// What the library is asked to look for beside the signature.
     pub(crate) demands: Demands,
     remembered: Arc<[Arc<str>]>,
+    /// Nobody's, where they are not followed.
+    revocations: Option<Arc<Revocations>>,
 }
 
 impl Issuer {
-    pub(crate) fn new(spec: IssuerSpec) -> Self {
+    pub(crate) fn new(spec: IssuerSpec, own: &Arc<Revocations>) -> Self {
+        let revocations = match &spec.rules {
+            Rules::Local => Some(Arc::clone(own)),
+            Rules::Foreign(_) => spec.revocations,
+        };
         Self {
+            revocations,
             demands: Demands::new(&spec.issuer, &spec.audiences),
             issuer: spec.issuer,
             rules: spec.rules,
@@ -159,7 +180,7 @@ impl Issuer {
         &self,
         claims: Claims<'_>,
         validity: Validity,
-        key: &Key,
+        (key, header): (&Key, &Header),
         now: Timestamp,
     ) -> Result<Principal, TokenError> {
         self.check_validity(&validity, now)?;
@@ -167,8 +188,12 @@ impl Issuer {
             Rules::Local => read_local(claims, &validity)?,
             Rules::Foreign(mapping) => mapping.read(claims)?,
         };
+        verified.revocations.clone_from(&self.revocations);
         verified.remembered = RememberedClaims::read(&self.remembered, claims);
         verified.key_id = key.id.clone();
+        if verified.issuer != IssuerName::Local && self.revocations.is_some() {
+            tie_to_revocations(&mut verified, claims, header)?;
+        }
         verified.expires_at = validity.expires_at;
         verified.refused_from = validity.expires_at.plus(self.clock_skew);
         Ok(Principal::new(verified))
@@ -205,7 +230,7 @@ fn whole_seconds(duration: Duration) -> Duration {
     Duration::from_secs(duration.as_secs().saturating_add(u64::from(rounds_up)))
 }
 
-/// All claims of RFC 9068 and ours; `key_id`, `remembered` and the times are the caller's to set.
+/// All claims of RFC 9068 and ours; `key_id`, `remembered`, `revocations` and the times are the caller's to set.
 fn read_local(claims: Claims<'_>, validity: &Validity) -> Result<VerifiedClaims, TokenError> {
     if validity.issued_at.is_none() {
         return Err(TokenError::BadClaims("iat"));
@@ -215,10 +240,6 @@ fn read_local(claims: Claims<'_>, validity: &Validity) -> Result<VerifiedClaims,
     if resource != audience {
         return Err(TokenError::BadClaims("resource"));
     }
-    let version = claims
-        .find("ver")
-        .and_then(serde_json::Value::as_u64)
-        .ok_or(TokenError::BadClaims("ver"))?;
     Ok(VerifiedClaims {
         subject: claims.name("sub", "sub")?.into(),
         issuer: IssuerName::Local,
@@ -228,13 +249,38 @@ fn read_local(claims: Claims<'_>, validity: &Validity) -> Result<VerifiedClaims,
         tenant: claims.optional_name("tenant", "tenant")?.map(Into::into),
         remembered: RememberedClaims::default(),
         session: Some(claims.name("sid", "sid")?.into()),
-        version,
+        version: version(claims)?,
         token_id: claims.name("jti", "jti")?.into(),
         client_id: Some(claims.name("client_id", "client_id")?.into()),
         key_id: None,
+        revocations: None,
+        their_subject: None,
         expires_at: validity.expires_at,
         refused_from: validity.expires_at,
     })
+}
+
+/// What another Portcullis revokes by, as its tokens say it. One that does not say it could not be taken back.
+fn tie_to_revocations(
+    verified: &mut VerifiedClaims,
+    claims: Claims<'_>,
+    header: &Header,
+) -> Result<(), TokenError> {
+    verified.their_subject = Some(claims.name("sub", "sub")?.into());
+    verified.session = Some(claims.name("sid", "sid")?.into());
+    verified.version = version(claims)?;
+    // A single static key has no id of its own, but the token tells which it was.
+    let named = || header.key_id.as_deref().map(Arc::from);
+    verified.key_id = verified.key_id.take().or_else(named);
+    match verified.key_id {
+        Some(_) => Ok(()),
+        None => Err(TokenError::BadClaims("kid")),
+    }
+}
+
+fn version(claims: Claims<'_>) -> Result<u64, TokenError> {
+    let version = claims.find("ver").and_then(serde_json::Value::as_u64);
+    version.ok_or(TokenError::BadClaims("ver"))
 }
 
 fn local_scopes(claims: Claims<'_>) -> Result<ScopeSet, TokenError> {

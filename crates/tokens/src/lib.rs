@@ -41,7 +41,7 @@ pub use crate::{
     keys::{KeySet, VerificationKey},
     principal::{IssuerName, Principal},
     remembered::RememberedClaims,
-    revocations::{Bearer, Revocation, Revocations},
+    revocations::{Bearer, Revocation, Revocations, STALE_AFTER},
     scopes::{InvalidScope, ScopeSet},
     signing::{SigningAlgorithm, SigningKey},
     verifier::{MAX_TOKEN_BYTES, MissingKey, Refused, Verifier, VerifierParts},

@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use portcullis_config::{issuers::LOCAL, units::Timestamp};
 
-use crate::{remembered::RememberedClaims, revocations::Bearer, scopes::ScopeSet};
+use crate::{
+    remembered::RememberedClaims,
+    revocations::{Bearer, Revocations},
+    scopes::ScopeSet,
+};
 
 /// Who calls, and what the token lets them do. Shared, never copied.
 #[derive(Debug)]
@@ -47,6 +51,10 @@ pub(crate) struct VerifiedClaims {
     pub(crate) token_id: Box<str>,
     pub(crate) client_id: Option<Box<str>>,
     pub(crate) key_id: Option<Arc<str>>,
+    /// Those of its issuer, where somebody follows them.
+    pub(crate) revocations: Option<Arc<Revocations>>,
+    /// As revocations name them, where that is not `subject`.
+    pub(crate) their_subject: Option<Box<str>>,
     pub(crate) expires_at: Timestamp,
     /// `expires_at` and the issuer's clock skew.
     pub(crate) refused_from: Timestamp,
@@ -90,12 +98,12 @@ impl Principal {
         &self.claims.remembered
     }
 
-    /// Foreign tokens have none.
+    /// Of foreign tokens only where their revocations are followed.
     pub fn session(&self) -> Option<&str> {
         self.claims.session.as_deref()
     }
 
-    /// The user's counter when the token was issued; 0 for foreign tokens.
+    /// The user's counter when the token was issued; 0 for foreign tokens whose revocations are not followed.
     pub fn version(&self) -> u64 {
         self.claims.version
     }
@@ -128,17 +136,24 @@ impl Principal {
         now >= self.claims.refused_from
     }
 
-    /// What revocations are compared with; nothing for foreign tokens, whose ids are not ours to revoke.
-    pub(crate) fn bearer(&self) -> Option<Bearer<'_>> {
-        match &self.claims.issuer {
-            IssuerName::Local => Some(Bearer {
-                session: self.session(),
-                subject: self.subject(),
-                version: self.version(),
-                key_id: self.claims.key_id.as_deref(),
-            }),
-            IssuerName::Foreign(_) => None,
-        }
+    /// Whether it may have been revoked without this being known here, as always where nobody follows its issuer.
+    pub fn has_stale_revocations(&self, now: Timestamp) -> bool {
+        let revocations = self.claims.revocations.as_ref();
+        revocations.is_none_or(|revocations| revocations.are_stale(now))
+    }
+
+    /// Whether nothing of what the token came from was taken back. What a good token began may outlast the token, but
+    /// not its session, so its expiry is not looked at here.
+    pub fn still_stands(&self, now: Timestamp) -> bool {
+        let claims = &self.claims;
+        let bearer = Bearer {
+            session: self.session(),
+            subject: claims.their_subject.as_ref().unwrap_or(&claims.subject),
+            version: claims.version,
+            key_id: claims.key_id.as_deref(),
+        };
+        let revocations = claims.revocations.as_ref();
+        revocations.is_none_or(|revocations| !revocations.refuses(&bearer, now))
     }
 
     /// Roughly what it holds on the heap, for the cache's bound.
@@ -147,10 +162,15 @@ impl Principal {
         let names = [&claims.subject, &claims.resource, &claims.token_id]
             .into_iter()
             .map(|name| name.len());
-        let optional = [&claims.tenant, &claims.session, &claims.client_id]
-            .into_iter()
-            .flatten()
-            .map(|name| name.len());
+        let optional = [
+            &claims.tenant,
+            &claims.session,
+            &claims.client_id,
+            &claims.their_subject,
+        ]
+        .into_iter()
+        .flatten()
+        .map(|name| name.len());
         // A role or a scope is kept twice: alone, with its length and pointer, and in its line.
         let words = claims
             .roles

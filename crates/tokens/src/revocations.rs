@@ -3,11 +3,20 @@
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicUsize, Ordering},
+    fmt,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::Duration,
 };
 
 use parking_lot::RwLock;
 use portcullis_config::units::Timestamp;
+
+/// Without a confirmation for longer than this, what was revoked meanwhile may be unknown here.
+pub const STALE_AFTER: Duration = Duration::from_secs(15);
+
+/// In place of a time: nobody follows a log, and none is missed.
+const ASSUMED: u64 = u64::MAX;
+const NEVER: u64 = 0;
 
 /// Always by what the token says, never by a hash of it: an ES256 signature (r, s) has a twin (r, n - s) that verifies
 /// as well, and the twin would walk past a list of hashes.
@@ -35,10 +44,12 @@ pub struct Bearer<'a> {
 #[derive(Default)]
 pub struct Revocations {
     rows: AtomicUsize,
+    /// When the log was last known to hold nothing that is not here, in milliseconds since 1970.
+    confirmed: AtomicU64,
     tables: RwLock<Tables>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Tables {
     sessions: HashMap<Box<str>, Timestamp>,
     users: HashMap<Box<str>, UserFence>,
@@ -54,6 +65,44 @@ struct UserFence {
 impl Revocations {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Of a log that nobody writes, as in a rehearsal: always complete.
+    pub fn assumed_complete() -> Self {
+        Self {
+            confirmed: AtomicU64::new(ASSUMED),
+            ..Self::default()
+        }
+    }
+
+    /// With what was known of the same issuer by another reading. It stays taken back, and nothing is confirmed.
+    pub fn beginning_with(known: &Self) -> Self {
+        let tables = known.tables.read().clone();
+        Self {
+            rows: AtomicUsize::new(tables.len()),
+            tables: RwLock::new(tables),
+            ..Self::default()
+        }
+    }
+
+    /// Everything that was logged before `at` is here.
+    pub fn confirm(&self, at: Timestamp) {
+        self.confirmed.store(at.as_millis(), Ordering::Release);
+    }
+
+    /// Since the last confirmation; `None` before the first. A clock that was set back makes it old as well, for what it
+    /// shows then proves nothing.
+    pub fn age(&self, now: Timestamp) -> Option<Duration> {
+        match self.confirmed.load(Ordering::Acquire) {
+            NEVER => None,
+            ASSUMED => Some(Duration::ZERO),
+            confirmed => Some(Duration::from_millis(now.as_millis().abs_diff(confirmed))),
+        }
+    }
+
+    /// Whether something may have been revoked that is not known here.
+    pub fn are_stale(&self, now: Timestamp) -> bool {
+        self.age(now).is_none_or(|age| age > STALE_AFTER)
     }
 
     /// From the return of this call on, no verification lets such a token pass. A row is only ever widened.
@@ -97,6 +146,15 @@ impl Revocations {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl fmt::Debug for Revocations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Revocations")
+            .field("rows", &self.rows)
+            .field("confirmed", &self.confirmed)
+            .finish_non_exhaustive()
     }
 }
 
@@ -162,6 +220,31 @@ mod tests {
             "kinds do not mix"
         );
         assert!(!Revocations::new().refuses(&BEARER, at(0)));
+    }
+
+    #[test]
+    fn what_was_not_confirmed_for_fifteen_seconds_is_stale() {
+        let revocations = Revocations::new();
+        assert!(revocations.are_stale(at(1)), "nobody has read a log yet");
+        revocations.confirm(at(100_000));
+        assert!(!revocations.are_stale(at(115_000)) && revocations.are_stale(at(115_001)));
+        assert!(
+            !revocations.are_stale(at(85_000)) && revocations.are_stale(at(84_999)),
+            "a clock that was set back does not make it younger"
+        );
+        revocations.confirm(at(200_000));
+        assert_eq!(revocations.age(at(201_000)), Some(Duration::from_secs(1)));
+        assert!(!Revocations::assumed_complete().are_stale(at(u64::MAX / 2)));
+    }
+
+    #[test]
+    fn what_another_reading_knew_stays_taken_back_and_unconfirmed() {
+        let known = Revocations::new();
+        known.revoke(Revocation::Session("s".to_owned()), at(100));
+        known.confirm(at(50));
+        let again = Revocations::beginning_with(&known);
+        assert!(again.refuses(&BEARER, at(99)) && again.are_stale(at(50)));
+        assert_eq!(again.len(), 1);
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub struct VerifierParts {
     pub cache_entries: usize,
     /// What they may hold together, roughly.
     pub cache_bytes: usize,
+    /// Of our own tokens.
     pub revocations: Arc<Revocations>,
 }
 
@@ -37,14 +38,13 @@ pub struct Verifier {
     /// By `iss`.
     issuers: HashMap<String, Issuer>,
     cache: Cache,
-    revocations: Arc<Revocations>,
 }
 
 impl Verifier {
     pub fn new(parts: VerifierParts) -> Result<Self, KeyError> {
         let mut issuers: HashMap<String, Issuer> = HashMap::new();
         for spec in parts.issuers {
-            let issuer = Issuer::new(spec);
+            let issuer = Issuer::new(spec, &parts.revocations);
             let is_known = issuers
                 .values()
                 .any(|known| known.issuer == issuer.issuer || known.name() == issuer.name());
@@ -56,7 +56,6 @@ impl Verifier {
         Ok(Self {
             issuers,
             cache: Cache::new(parts.cache_entries, parts.cache_bytes),
-            revocations: parts.revocations,
         })
     }
 
@@ -74,7 +73,7 @@ impl Verifier {
             Some(principal) => principal,
             None => self.verify_unseen(token, now)?,
         };
-        self.check_now(&principal, now).map_err(|cause| Refused {
+        Self::check_now(&principal, now).map_err(|cause| Refused {
             cause,
             issuer: Some(principal.issuer().clone()),
             missing: None,
@@ -118,7 +117,7 @@ impl Verifier {
         // Only their form, and before the library looks at them: it would take dates of a wrong type for bad JSON.
         let validity = claims.validity()?;
         key.check(token, &issuer.demands)?;
-        let principal = Arc::new(issuer.read(claims, validity, key, now)?);
+        let principal = Arc::new(issuer.read(claims, validity, (key, header), now)?);
         let warrant = current.warrant(&issuer.keys);
         self.cache.insert(token, &principal, warrant);
         Ok(principal)
@@ -133,23 +132,15 @@ impl Verifier {
     }
 
     /// What may have changed since the token was remembered.
-    fn check_now(&self, principal: &Principal, now: Timestamp) -> Result<(), TokenError> {
+    fn check_now(principal: &Principal, now: Timestamp) -> Result<(), TokenError> {
         if principal.is_expired(now) {
             return Err(TokenError::Expired);
         }
-        if self.still_stands(principal, now) {
+        if principal.still_stands(now) {
             Ok(())
         } else {
             Err(TokenError::Revoked)
         }
-    }
-
-    /// Whether nothing of what the token came from was taken back. What a good token began may outlast the token, but
-    /// not its session, so its expiry is not looked at here.
-    pub fn still_stands(&self, principal: &Principal, now: Timestamp) -> bool {
-        !principal
-            .bearer()
-            .is_some_and(|bearer| self.revocations.refuses(&bearer, now))
     }
 }
 

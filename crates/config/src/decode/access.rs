@@ -1,6 +1,6 @@
 //! `auth` of a route: public, or what a token must carry. Whatever is named there must have been declared.
 
-use super::routes::Declared;
+use super::{revocations::fresh, routes::Declared};
 use crate::{
     auth::{PORTCULLIS_RESOURCE, PORTCULLIS_SCOPES},
     issuers::LOCAL,
@@ -18,7 +18,6 @@ pub(super) fn access(value: &Value<'_>, declared: &Declared<'_>) -> Option<Acces
     }
     value.section(|section| {
         section.later("tenant");
-        section.later_unless("fresh", &["false"]);
         let optional = section.or("optional", false, Value::boolean);
         if declared.auth.is_none() && declared.issuers.is_empty() {
             section.mistake(
@@ -52,13 +51,16 @@ fn access_rule(section: &Section<'_>, declared: &Declared<'_>) -> AccessRule {
     let issuers = section.or("issuers", Vec::new(), |value| {
         Some(issuers(value, declared))
     });
-    AccessRule {
+    let mut rule = AccessRule {
         resource,
         all_scopes,
         any_scopes,
         any_roles,
         issuers,
-    }
+        fresh: false,
+    };
+    rule.fresh = fresh(section, &rule, declared);
+    rule
 }
 
 /// Known are our own resources and the audiences of other issuers. Where an issuer keeps the resource in another claim,

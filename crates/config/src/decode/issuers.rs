@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use super::auth::hmac_secret;
+use super::{auth::hmac_secret, revocations::revocations};
 use crate::{
     auth::Auth,
     issuers::{self, Algorithm, ClaimNames, Issuer, KeySource, LOCAL, TokenType},
@@ -69,7 +69,6 @@ fn clash(issuer: &Issuer, before: &[Issuer], auth: Option<&Auth>) -> Option<Stri
 }
 
 fn issuer(section: &Section<'_>) -> Issuer {
-    section.later("revocations_url");
     let algorithms = algorithms(section);
     let issuer = section
         .require("issuer", "write the `iss` of its tokens, byte for byte")
@@ -99,10 +98,11 @@ fn issuer(section: &Section<'_>) -> Issuer {
             |value| value.duration(Duration::from_secs(1)..=units::LONGEST),
         ),
         token_cache: section.or("token_cache", 100_000, |value| value.number(0..=10_000_000)),
+        revocations: revocations(section),
     }
 }
 
-fn not_empty(text: &str) -> Result<String, String> {
+pub(super) fn not_empty(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Err("says nothing: write what stands in the token".to_owned());
     }

@@ -15,6 +15,7 @@ mod limits;
 mod redirects;
 mod redis;
 mod retries;
+mod revocations;
 mod rewriting;
 mod routes;
 mod server;

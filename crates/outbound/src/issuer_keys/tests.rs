@@ -29,6 +29,7 @@ fn issuer(keys: KeySource) -> Issuer {
             tenant: "tid".to_owned(),
         },
         token_cache: 0,
+        revocations: None,
     }
 }
 

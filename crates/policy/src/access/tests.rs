@@ -14,6 +14,10 @@ const ISSUER: &str = "https://gw.example";
 const NOW: u64 = 1_800_000_000;
 
 fn principal(scope: &str, roles: &[&str]) -> Arc<Principal> {
+    followed(scope, roles, &Arc::default())
+}
+
+fn followed(scope: &str, roles: &[&str], revocations: &Arc<Revocations>) -> Arc<Principal> {
     let claims = AccessClaims {
         iss: ISSUER.to_owned(),
         sub: "u-1".to_owned(),
@@ -40,7 +44,7 @@ fn principal(scope: &str, roles: &[&str]) -> Arc<Principal> {
         )],
         cache_entries: 1,
         cache_bytes: 1 << 14,
-        revocations: Arc::new(Revocations::new()),
+        revocations: Arc::clone(revocations),
     });
     let token = key.sign(&claims).expect("a token");
     verifier
@@ -151,4 +155,25 @@ fn a_scope_that_cannot_be_quoted_is_left_out_of_the_challenge() {
         rejection.headers().remove(0).1,
         r#"Bearer realm="portcullis", error="insufficient_scope""#
     );
+}
+
+#[test]
+fn only_a_rule_that_asks_for_it_refuses_what_is_stale() {
+    let revocations = Arc::new(Revocations::new());
+    let principal = followed("hotel:read", &[], &revocations);
+    let fresh = AccessRule {
+        fresh: true,
+        ..hotel()
+    };
+    let at = |seconds| Timestamp::from_secs(NOW + seconds);
+    let verdict = |rule: &AccessRule, now| {
+        check_freshness(rule, &principal, now).map_err(|refused| refused.code())
+    };
+    assert_eq!(verdict(&fresh, at(0)), Err("revocations-stale"));
+    assert_eq!(verdict(&hotel(), at(0)), Ok(()));
+    revocations.confirm(at(0));
+    assert_eq!(verdict(&fresh, at(15)), Ok(()));
+    assert_eq!(verdict(&fresh, at(16)), Err("revocations-stale"));
+    revocations.confirm(at(16));
+    assert_eq!(verdict(&fresh, at(16)), Ok(()));
 }

@@ -25,6 +25,8 @@ fn principal(subject: &str) -> Arc<Principal> {
         token_id: Box::default(),
         client_id: None,
         key_id: None,
+        revocations: None,
+        their_subject: None,
         expires_at: Timestamp::default(),
         refused_from: Timestamp::default(),
     }))

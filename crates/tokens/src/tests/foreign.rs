@@ -35,6 +35,7 @@ pub(super) fn corp() -> Issuer {
             tenant: "tid".to_owned(),
         },
         token_cache: 100,
+        revocations: None,
     }
 }
 

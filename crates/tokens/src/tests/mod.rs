@@ -17,6 +17,7 @@ use crate::{
 
 mod caching;
 mod claims;
+mod followed;
 mod foreign;
 mod header;
 mod jwks;

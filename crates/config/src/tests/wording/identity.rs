@@ -104,6 +104,11 @@ fn issuers() {
          - { name: a, issuer: a, audiences: [hotel], algorithms: [RS256], public_key_file: a.pem }\n\
          - { name: a, issuer: b, audiences: [hotel], algorithms: [RS256], public_key_file: a.pem }\n\
          - { name: c, issuer: a, audiences: [hotel], algorithms: [RS256], public_key_file: a.pem, revocations_url: https://a }",
+        "issuers:\n\
+         - { name: a, issuer: a, audiences: [hotel], algorithms: [RS256], public_key_file: a.pem, revocations_url: http://a.example/x, revocations_client: { id: a, secret: b } }\n\
+         - { name: b, issuer: b, audiences: [hotel], algorithms: [RS256], public_key_file: a.pem, revocations_url: https://a/x?after=1, revocations_client: { id: a, secret: b } }\n\
+         - { name: c, issuer: c, audiences: [hotel], algorithms: [RS256], public_key_file: a.pem, revocations_client: { id: a, secret: b } }\n\
+         - { name: d, issuer: d, audiences: [hotel], algorithms: [RS256], public_key_file: a.pem, revocations_url: https://a/x, revocations_client: { id: '' } }",
     ];
     assert_snapshot!(table(&cases), @r#"
     g.yaml:2:11: issuers[0]: `algorithms` is missing: name what its tokens are signed with, such as [RS256]
@@ -136,6 +141,11 @@ fn issuers() {
     g.yaml:2:11: issuers[0]: its `issuer` is that of `auth`, whose keys are known already: remove one
     g.yaml:4:3: issuers[1]: there are two issuers named `a`: give each its own name
     g.yaml:5:3: issuers[2]: another entry has the same `issuer`: keep one, with the audiences of both
-    g.yaml:5:107: issuers[2].revocations_url: is not supported yet: remove it
+    g.yaml:5:107: issuers[2].revocations_url: needs `revocations_client: { id, secret }` beside it: `portcullis client add NAME --scope revocations:read` there prints both
+    g.yaml:3:107: issuers[0].revocations_url: `http://a.example/x` is not an address that revocations may be read from: write https://…/v1/revocations; plain http is for 127.0.0.1, ::1 and localhost alone
+    g.yaml:4:107: issuers[1].revocations_url: `https://a/x?after=1` has a query or a fragment: remove it, the gateway adds its own
+    g.yaml:5:110: issuers[2].revocations_client: means nothing without `revocations_url`: write where the log is read
+    g.yaml:6:140: issuers[3].revocations_client: `secret` is missing: `portcullis client add` printed it
+    g.yaml:6:146: issuers[3].revocations_client.id: an empty text says nothing: write what stands in the token
     "#);
 }

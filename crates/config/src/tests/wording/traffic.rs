@@ -154,7 +154,10 @@ fn what_a_route_names() {
         "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: hotel, scopes: { all: [hotel:reed], any: [x] } } }]",
         "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: portcullis, scopes: { all: [users:red] } } }]",
         "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: hotel, roles: { any: [guests] }, issuers: [corp] } }]",
-        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: hotel, tenant: required, fresh: true, optional: maybe } }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: hotel, tenant: required, fresh: maybe, optional: maybe } }]",
+        "issuers: [{ name: c, issuer: c, audiences: [hotel], algorithms: [RS256], public_key_file: a.pem }, { name: d, issuer: d, audiences: [inn], algorithms: [RS256], public_key_file: a.pem }]\n\
+         routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: hotel, fresh: true } },\
+         { name: b, match: { path: /b }, upstream: hotel, auth: { resource: hotel, fresh: true, issuers: [local] } }]",
         "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, rate_limits: [per_up, sharing] }]",
         "rate_limits: { a: { key: ip, in_flight: 2 } }\nroutes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, rate_limits: [a, { limit: a, cost: 2 }] }]",
         "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: public, rate_limits: [per_ip, { limit: per_ip, cost: 6 }, { cost: 0 }] }]",
@@ -171,8 +174,9 @@ fn what_a_route_names() {
     g.yaml:2:99: routes[0].auth.roles.any[0]: there is no role `guests`: did you mean `guest`?
     g.yaml:2:120: routes[0].auth.issuers[0]: there is no issuer `corp`: declare it under `issuers`
     g.yaml:2:92: routes[0].auth.tenant: is not supported yet: remove it
-    g.yaml:2:109: routes[0].auth.fresh: is not supported yet: remove it, or write false
-    g.yaml:2:125: routes[0].auth.optional: `maybe` must be true or false
+    g.yaml:2:109: routes[0].auth.fresh: `maybe` must be true or false
+    g.yaml:2:126: routes[0].auth.optional: `maybe` must be true or false
+    g.yaml:3:91: routes[0].auth.fresh: can never be met by tokens of `c`, whose revocations are not followed: give it a `revocations_url`, or leave it out of `issuers` here, as in [local]
     g.yaml:2:87: routes[0].rate_limits[0]: there is no rate limit `per_up`: did you mean `per_ip`?
     g.yaml:2:95: routes[0].rate_limits[1]: there is no rate limit `sharing`: declare it under `rate_limits`
     g.yaml:3:90: routes[0].rate_limits[1]: is spent on twice: keep one, and raise its `cost` if that was meant
