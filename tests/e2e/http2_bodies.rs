@@ -202,9 +202,7 @@ fn no_more_than_a_hundred_streams_are_open_at_once() {
     }
     let refused = |frame: &Frame| frame.kind == RST_STREAM && frame.payload == [0, 0, 0, 7];
     let first = frames.until(PATIENCE, refused).unwrap();
-    assert_eq!(
-        first.stream, 201,
-        "the hundred and first is refused, unprocessed"
-    );
+    // A stream that has ended by then makes room for one more.
+    assert!(first.stream > 200, "a hundred were taken: {first:?}");
     assert!(in_flight(&stage) <= 100.0);
 }
