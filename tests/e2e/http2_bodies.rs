@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use portcullis_harness::{
-    frames::{DATA, END_HEADERS, END_STREAM, Frame, HEADERS, RST_STREAM, fields_of},
+    frames::{DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, RST_STREAM, fields_of},
     upstream::Reaction,
     wait::{self, PATIENCE},
     wire::Ending,
@@ -174,7 +174,7 @@ fn a_stop_finishes_the_streams_in_flight_and_says_goodbye() {
     stage
         .upstream
         .reacts_with(Reaction::answer(200, "late").delayed(pause));
-    let mut http2 = stage.http2();
+    let (mut http2, mut other) = (stage.http2(), stage.frames());
     let open = http2.open(post("/open/x"), true).unwrap();
     wait::until("the request at its upstream", PATIENCE, || {
         (stage.upstream.count() == 1).then_some(())
@@ -183,11 +183,10 @@ fn a_stop_finishes_the_streams_in_flight_and_says_goodbye() {
     stage.gateway.signal(Signal::TERM).unwrap();
     let answer = http2.answer(open).unwrap();
     assert_eq!((answer.status, answer.text().as_str()), (200, "late"));
-    assert_eq!(
-        http2.ended_within(PATIENCE).unwrap(),
-        "",
-        "the connection ends in peace"
-    );
+    let goodbye = other.until(PATIENCE, |frame| frame.kind == GOAWAY).unwrap();
+    let reason = goodbye.payload.get(4..8);
+    assert_eq!(reason, Some(&[0; 4][..]), "nothing was wrong: {goodbye:?}");
+    assert!(http2.ended_within(PATIENCE).is_ok());
     let status = stage.gateway.wait_for_end(PATIENCE).unwrap();
     assert!(status.success(), "{status}");
 }
