@@ -181,6 +181,7 @@ fn settle(upstream: &Upstream, mut sites: Vec<Site>, known: &[Arc<Target>]) {
 #[cfg(test)]
 mod tests {
     use portcullis_config::upstreams::Upstream as Settings;
+    use portcullis_policy::clock::Moment;
 
     use super::*;
     use crate::metrics::Metrics;
@@ -232,6 +233,22 @@ mod tests {
         assert_eq!(addresses(&upstream), ["127.0.0.9:9", "127.0.0.2:9"]);
         assert!(failing.contains("hotel.invalid:9"));
         assert!(Arc::ptr_eq(&before, &upstream.roster.load().targets[0]));
+    }
+
+    /// As two requests meet it right after a start or a reload.
+    #[test]
+    fn whoever_comes_while_endpoints_are_assessed_finds_one() {
+        let upstream = upstream("[127.0.0.1:9, { address: 127.0.0.2:9, weight: 0 }]");
+        let now = Moment {
+            since_start: Duration::from_secs(1),
+            wall: portcullis_config::units::Timestamp::from_secs(1),
+        };
+        let by_another = upstream.assessing.lock();
+        for _ in 0..4 {
+            let chosen = upstream.choose(None, None, now).expect("an endpoint");
+            assert_eq!(chosen.site.address.to_string(), "127.0.0.1:9");
+        }
+        drop(by_another);
     }
 
     #[tokio::test]

@@ -37,11 +37,21 @@ pub(crate) struct Wish<'a> {
 }
 
 impl Roster {
-    /// Whom nobody has been assessed of; [`Self::assessed`] follows with the first request.
+    /// Of endpoints that nobody has assessed yet; [`Self::assessed`] follows with the first request. Whoever comes while
+    /// another is at it asks any of them: an empty list would refuse requests that there are endpoints for.
     pub(crate) fn of(targets: Vec<Arc<Target>>) -> Self {
-        Self {
+        let unassessed = Self {
             targets,
             ..Self::default()
+        };
+        let presumed_well = |target: &Target| Condition {
+            weight: target.site.weight,
+            is_healthy: true,
+            is_ejected: false,
+        };
+        Self {
+            among: None,
+            ..unassessed.assessed(100, presumed_well)
         }
     }
 

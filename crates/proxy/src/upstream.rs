@@ -55,7 +55,7 @@ pub(crate) struct Upstream {
     pub(crate) roster: ArcSwap<Roster>,
     /// When the roster must be assessed anew, in monotonic nanoseconds.
     stands_until: AtomicU64,
-    assessing: Mutex<()>,
+    pub(crate) assessing: Mutex<()>,
     balance: Balance,
     /// Turns with every choice, so that ties and rounds are shared out.
     turn: AtomicU64,
