@@ -6,7 +6,10 @@ use std::{fs, process::Output};
 use portcullis_harness::{client::Request, gateway::House, upstream::Upstream};
 use serde_json::{Value, json};
 
-use crate::stage::{self, CORP, add_user, corp_token, now};
+use crate::{
+    issuer_stage::{self, Key, key_set},
+    stage::{self, CORP, add_user, corp_token, now},
+};
 
 /// Of corp, with what every token of it says and these claims.
 fn token(claims: Value) -> String {
@@ -305,4 +308,22 @@ fn the_schema_is_printed_as_json() {
     let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(schema["title"], "gateway.yaml");
     assert!(schema["properties"]["routes"].is_object());
+}
+
+#[test]
+fn keys_that_are_fetched_may_be_handed_in() {
+    let (issuer, key) = ("http://127.0.0.1:9", Key::generate("k1"));
+    let house = stage::build(|places| {
+        let source = format!("jwks_url: {issuer}/jwks");
+        let issuers = issuer_stage::entry("one", issuer, &source);
+        issuer_stage::configuration(places, places.listener, &issuers)
+    });
+    fs::write(house.path("keys.json"), key_set(&[&key])).unwrap();
+    let token = key.token(issuer, "alice");
+    let ask = ["GET", "/hotel/x", "--token", &token];
+    let (step, refused, _) = explain(&house, &ask);
+    assert_eq!((&*step, &*refused), ("token", "keys-unavailable"));
+    let (.., account) = explain(&house, &[&ask[..], &["--keys", "one=keys.json"]].concat());
+    assert_eq!(account["principal"]["subject"], "one:alice");
+    assert_eq!(account["upstream"], "hotel");
 }

@@ -10,7 +10,11 @@ use std::{
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use portcullis_config::{Config, storage::Database};
+use portcullis_config::{
+    Config,
+    issuers::{Issuer, KeySource},
+    storage::Database,
+};
 use portcullis_proxy::{Account, Outcome, StepAccount, Verdict};
 use portcullis_store::{OpenMode, Store};
 use portcullis_tokens::{Revocations, SigningKey};
@@ -43,6 +47,9 @@ pub(crate) struct Question {
     headers: Vec<String>,
     #[arg(long, default_value = "localhost")]
     host: String,
+    /// A saved key set of an issuer whose keys the gateway fetches, again for each further one
+    #[arg(long = "keys", value_name = "ISSUER=FILE")]
+    keys: Vec<String>,
     /// The length of the body, in bytes
     #[arg(long)]
     body: Option<u64>,
@@ -52,6 +59,7 @@ pub(crate) struct Question {
 
 pub(crate) fn explain(config: &Path, question: &Question) -> anyhow::Result<ExitCode> {
     let mut config = configuration::load(config)?;
+    question.hand_in_keys(&mut config.issuers)?;
     let token = question.token()?;
     let described = question.described(token.as_deref())?;
     let runtime = house::runtime()?;
@@ -92,6 +100,20 @@ impl Question {
         // Longer than any token that is accepted; the rest would only be refused.
         io::stdin().take(64 * 1024).read_to_string(&mut text)?;
         Ok(Some(text.trim().to_owned()))
+    }
+
+    /// Nobody is asked for keys here: what an issuer publishes may be handed in instead.
+    fn hand_in_keys(&self, issuers: &mut [Issuer]) -> anyhow::Result<()> {
+        for entry in &self.keys {
+            let (name, file) = entry
+                .split_once('=')
+                .with_context(|| format!("--keys {entry:?}: write ISSUER=FILE"))?;
+            let issuer = issuers.iter_mut().find(|issuer| issuer.name == name);
+            let issuer =
+                issuer.with_context(|| format!("the configuration has no issuer {name:?}"))?;
+            issuer.keys = KeySource::JwksFile(file.into());
+        }
+        Ok(())
     }
 
     fn described<'a>(&'a self, token: Option<&'a str>) -> anyhow::Result<Described<'a>> {
