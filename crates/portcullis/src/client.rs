@@ -5,18 +5,15 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use portcullis_audit::{Action, Event, Outcome};
+use portcullis_audit::Action;
 use portcullis_auth::{client_party, create_client};
-use portcullis_config::{auth::Auth, units::Timestamp};
-use portcullis_store::{Client, Store};
-use portcullis_tokens::LOCAL_CLOCK_SKEW;
+use portcullis_store::Client;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::{
+    accounts::{Accounts, event},
     cli::Output,
-    clock, configuration,
-    house::{Tool, operator},
     output,
 };
 
@@ -56,25 +53,14 @@ pub(crate) struct Named {
 }
 
 pub(crate) fn client(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
-    let config = configuration::load(config)?;
-    // Before the database is opened, which would make one.
-    let auth = config.auth.clone();
-    let auth = auth.context("the configuration has no `auth` section, so there are no clients")?;
-    let tool = Tool::open_migrated(config)?;
-    let desk = Desk {
-        store: &tool.store,
-        auth: &auth,
-    };
-    tool.block_on(desk.carry_out(command))?;
+    let accounts = Accounts::open(config, "clients")?;
+    accounts.block_on(Clients(&accounts).carry_out(command))?;
     Ok(ExitCode::SUCCESS)
 }
 
-struct Desk<'a> {
-    store: &'a Store,
-    auth: &'a Auth,
-}
+struct Clients<'a>(&'a Accounts);
 
-impl Desk<'_> {
+impl Clients<'_> {
     async fn carry_out(&self, command: Command) -> anyhow::Result<()> {
         match command {
             Command::Add(newcomer) => self.add(&newcomer).await,
@@ -87,8 +73,8 @@ impl Desk<'_> {
     async fn add(&self, newcomer: &Newcomer) -> anyhow::Result<()> {
         let created = event(Action::ClientCreated);
         let made = create_client(
-            self.store,
-            self.auth,
+            self.0.store(),
+            &self.0.auth,
             &newcomer.name,
             &newcomer.scopes,
             created,
@@ -114,7 +100,7 @@ impl Desk<'_> {
         const PAGE: u32 = 500;
         let mut after: Option<String> = None;
         loop {
-            let clients = self.store.clients(after.as_deref(), PAGE).await?;
+            let clients = self.0.store().clients(after.as_deref(), PAGE).await?;
             let Some(last) = clients.last() else {
                 return Ok(());
             };
@@ -137,8 +123,9 @@ impl Desk<'_> {
         };
         let event = event(action).on(client_party(&client.id, &client.name));
         let client = self
-            .store
-            .set_client_disabled(&client.id, disabled, self.last_expiry(), &event)
+            .0
+            .store()
+            .set_client_disabled(&client.id, disabled, self.0.last_expiry(), &event)
             .await?;
         if named.output.json {
             output::say_json(&listing(&client));
@@ -149,23 +136,12 @@ impl Desk<'_> {
     }
 
     async fn find(&self, name: &str) -> anyhow::Result<Client> {
-        let found = match self.store.client_by_name(name).await? {
+        let found = match self.0.store().client_by_name(name).await? {
             Some(client) => Some(client),
-            None => self.store.client(name).await?,
+            None => self.0.store().client(name).await?,
         };
         found.with_context(|| format!("there is no client {name:?}"))
     }
-
-    /// From then on every token that exists now has expired, and the revocation is moot.
-    fn last_expiry(&self) -> Timestamp {
-        clock::wall()
-            .plus(self.auth.access_token_lifetime)
-            .plus(LOCAL_CLOCK_SKEW)
-    }
-}
-
-fn event(action: Action) -> Event {
-    Event::new(clock::wall(), action, Outcome::Success, operator())
 }
 
 fn row(client: &Client) -> String {

@@ -1,6 +1,7 @@
 //! The binary: command line, wiring, admin listener, stop and demo. One file a command; start with [`cli`], then
 //! [`run`] for the order in which everything is put together.
 
+mod accounts;
 mod admin;
 mod audit_writer;
 mod auth_socket;

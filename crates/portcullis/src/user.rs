@@ -11,21 +11,18 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use portcullis_audit::{Action, Event, Outcome, Party};
+use portcullis_audit::{Action, Party};
 use portcullis_auth::{
     NewAccount, Strength, create_user,
     identifiers::{Email, Username, login_key},
     password::Hasher,
 };
-use portcullis_config::{auth::Auth, units::Timestamp};
-use portcullis_store::{Store, User};
-use portcullis_tokens::LOCAL_CLOCK_SKEW;
+use portcullis_store::User;
 use serde_json::{Value, json};
 
 use crate::{
+    accounts::{Accounts, event},
     cli::Output,
-    clock, configuration,
-    house::{Tool, operator},
     output,
 };
 
@@ -88,25 +85,14 @@ pub(crate) struct Membership {
 }
 
 pub(crate) fn user(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
-    let config = configuration::load(config)?;
-    // Before the database is opened, which would make one.
-    let auth = config.auth.clone();
-    let auth = auth.context("the configuration has no `auth` section, so there are no users")?;
-    let tool = Tool::open_migrated(config)?;
-    let desk = Desk {
-        store: &tool.store,
-        auth: &auth,
-    };
-    tool.block_on(desk.carry_out(command))?;
+    let accounts = Accounts::open(config, "users")?;
+    accounts.block_on(Users(&accounts).carry_out(command))?;
     Ok(ExitCode::SUCCESS)
 }
 
-struct Desk<'a> {
-    store: &'a Store,
-    auth: &'a Auth,
-}
+struct Users<'a>(&'a Accounts);
 
-impl Desk<'_> {
+impl Users<'_> {
     async fn carry_out(&self, command: Command) -> anyhow::Result<()> {
         match command {
             Command::Add(newcomer) => self.add(newcomer).await,
@@ -120,7 +106,7 @@ impl Desk<'_> {
 
     async fn add(&self, newcomer: Newcomer) -> anyhow::Result<()> {
         let roles = match newcomer.roles.as_slice() {
-            [] => self.auth.default_role.as_slice(),
+            [] => self.0.auth.default_role.as_slice(),
             named => named,
         };
         roles.iter().try_for_each(|role| self.check_role(role))?;
@@ -140,11 +126,11 @@ impl Desk<'_> {
                 .context("the e-mail address")?,
             password: password::read(newcomer.password_file.as_deref())?,
             roles: &roles,
-            strength: Strength::AtLeast(self.auth.password.min_length),
+            strength: Strength::AtLeast(self.0.auth.password.min_length),
         };
-        let hasher = Hasher::start(&self.auth.password, 1)?;
+        let hasher = Hasher::start(&self.0.auth.password, 1)?;
         let event = event(Action::UserCreated);
-        let user = create_user(self.store, &hasher, account, event)
+        let user = create_user(self.0.store(), &hasher, account, event)
             .await
             .context("the user was not added")?;
         tell("added", &user, newcomer.output);
@@ -155,7 +141,7 @@ impl Desk<'_> {
         const PAGE: u32 = 500;
         let mut after: Option<String> = None;
         loop {
-            let users = self.store.users(after.as_deref(), PAGE).await?;
+            let users = self.0.store().users(after.as_deref(), PAGE).await?;
             let Some(last) = users.last() else {
                 return Ok(());
             };
@@ -179,8 +165,9 @@ impl Desk<'_> {
         };
         let event = event(action).on(party(&user));
         let user = self
-            .store
-            .set_disabled(&user.id, disabled, self.last_expiry(), &event)
+            .0
+            .store()
+            .set_disabled(&user.id, disabled, self.0.last_expiry(), &event)
             .await?;
         tell(
             if disabled { "disabled" } else { "enabled" },
@@ -197,8 +184,9 @@ impl Desk<'_> {
             .on(party(&user))
             .because(format!("role:{}", membership.role));
         let user = self
-            .store
-            .grant_role(&user.id, &membership.role, self.last_expiry(), &event)
+            .0
+            .store()
+            .grant_role(&user.id, &membership.role, self.0.last_expiry(), &event)
             .await?;
         tell("granted", &user, membership.output);
         Ok(())
@@ -218,8 +206,9 @@ impl Desk<'_> {
             .on(party(&user))
             .because(format!("role:{}", membership.role));
         let user = self
-            .store
-            .revoke_role(&user.id, &membership.role, self.last_expiry(), &event)
+            .0
+            .store()
+            .revoke_role(&user.id, &membership.role, self.0.last_expiry(), &event)
             .await?;
         tell("revoked", &user, membership.output);
         Ok(())
@@ -227,33 +216,22 @@ impl Desk<'_> {
 
     async fn find(&self, login: &str) -> anyhow::Result<User> {
         let key = login_key(login).with_context(|| format!("{login:?} is nobody's name"))?;
-        let found = self.store.user_by_login(&key).await?;
+        let found = self.0.store().user_by_login(&key).await?;
         found
             .map(|(user, _)| user)
             .with_context(|| format!("there is no user {login:?}"))
     }
 
     fn check_role(&self, role: &str) -> anyhow::Result<()> {
-        if self.auth.roles.contains_key(role) {
+        if self.0.auth.roles.contains_key(role) {
             return Ok(());
         }
-        let known: Vec<&str> = self.auth.roles.keys().map(String::as_str).collect();
+        let known: Vec<&str> = self.0.auth.roles.keys().map(String::as_str).collect();
         bail!(
             "there is no role {role:?}: the configuration has {}",
             known.join(", ")
         )
     }
-
-    /// From then on every token that exists now has expired, and the revocation is moot.
-    fn last_expiry(&self) -> Timestamp {
-        clock::wall()
-            .plus(self.auth.access_token_lifetime)
-            .plus(LOCAL_CLOCK_SKEW)
-    }
-}
-
-fn event(action: Action) -> Event {
-    Event::new(clock::wall(), action, Outcome::Success, operator())
 }
 
 fn party(user: &User) -> Party {
