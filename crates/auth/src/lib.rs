@@ -1,8 +1,8 @@
 //! How a caller gets a token: an axum router that the gateway reaches over a Unix socket, as it reaches any upstream.
 //!
 //! Start with [`router`](AuthService::router), the table of endpoints. A sign-in goes `request` (what came in) →
-//! `credentials` (throttle, look-up, password) → `entitlement` (what for) → `issue` (session, audit rows, token) →
-//! `answer`. Each endpoint is a file under `endpoints`.
+//! `credentials` (throttle, look-up, password) → `entitlement` (what for) → `sign_in` (is that enough?) → `issue`
+//! (session, audit rows, token) → `answer`. Each endpoint is a file under `endpoints`.
 //!
 //! Invariants: one path for unknown, wrong, disabled and without a password, with the same answer and the same work; no
 //! token leaves before its session and its audit rows are committed; nothing of the input is in an answer.
@@ -25,6 +25,7 @@ mod random;
 mod request;
 mod router;
 mod service;
+mod sign_in;
 mod throttle;
 
 #[cfg(test)]

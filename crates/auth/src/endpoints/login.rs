@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::StatusCode,
     response::Response,
 };
 use portcullis_audit::{Action, Outcome};
@@ -15,13 +14,14 @@ use portcullis_tokens::ScopeSet;
 use serde::Deserialize;
 
 use crate::{
-    answer::{self, Refusal},
-    entitlement::{Entitlement, NotEntitled, entitle},
+    answer::Refusal,
+    entitlement::{NotEntitled, entitle},
     identifiers::MAX_NAME_BYTES,
-    issue::{Issued, party_of},
+    issue::party_of,
     password::Password,
     request::{self, Call, malformed_field},
     service::AuthService,
+    sign_in::SignedIn,
 };
 
 /// Deliberately without `Debug`.
@@ -48,14 +48,14 @@ pub(crate) async fn login(
 ) -> Result<Response, Refusal> {
     let result = sign_in(&service, &call, request).await;
     service.metrics.count_login(&result);
-    result.map(|issued| answer::json(StatusCode::OK, issued))
+    result.map(SignedIn::into_response)
 }
 
 async fn sign_in(
     service: &AuthService,
     call: &Call,
     request: Request<Body>,
-) -> Result<Issued, Refusal> {
+) -> Result<SignedIn, Refusal> {
     let login: Login = request::json(request).await?;
     let name = login.name()?;
     let scopes = login.scopes()?;
@@ -71,7 +71,15 @@ async fn sign_in(
         .await?;
     let entitlement = entitle(&service.config, &user.roles, resource, scopes.as_ref())
         .map_err(|no| service.refuse_entitlement(no, &user, resource, call))?;
-    service.sign_in(&user, entitlement, call).await
+    let success = service.event(
+        call,
+        Action::LoginSuccess,
+        Outcome::Success,
+        party_of(&user),
+    );
+    service
+        .complete_sign_in(&user, entitlement, call, success)
+        .await
 }
 
 impl Login {
@@ -107,26 +115,6 @@ impl Login {
 }
 
 impl AuthService {
-    async fn sign_in(
-        &self,
-        user: &User,
-        entitlement: Entitlement,
-        call: &Call,
-    ) -> Result<Issued, Refusal> {
-        let success = self
-            .event(call, Action::LoginSuccess, Outcome::Success, party_of(user))
-            .for_resource(&entitlement.resource);
-        let issued = self.issue(user, entitlement, call, vec![success]).await;
-        if let Err(refusal) = &issued {
-            // The success was not committed: what happened instead is that this user was not let in.
-            let failure = self
-                .event(call, Action::LoginFailure, Outcome::Failure, party_of(user))
-                .because(refusal.rejection.code());
-            self.desk.offer(failure, self.now());
-        }
-        issued
-    }
-
     fn refuse_entitlement(
         &self,
         no: NotEntitled,

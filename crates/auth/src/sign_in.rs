@@ -1,0 +1,48 @@
+//! From a first proof, a password or what another provider says, to what the person gets for it.
+
+use axum::{http::StatusCode, response::Response};
+use portcullis_audit::{Action, Event, Outcome};
+use portcullis_store::User;
+
+use crate::{
+    answer::{self, Refusal},
+    entitlement::Entitlement,
+    issue::{Issued, party_of},
+    request::Call,
+    service::AuthService,
+};
+
+/// How a sign-in that was not refused goes on. Becomes the answer, and nothing else.
+pub(crate) enum SignedIn {
+    Tokens(Issued),
+}
+
+impl SignedIn {
+    pub(crate) fn into_response(self) -> Response {
+        match self {
+            Self::Tokens(issued) => answer::json(StatusCode::OK, issued),
+        }
+    }
+}
+
+impl AuthService {
+    /// After any first proof. `success` says how the person signed in, and is committed with the session.
+    pub(crate) async fn complete_sign_in(
+        &self,
+        user: &User,
+        entitlement: Entitlement,
+        call: &Call,
+        success: Event,
+    ) -> Result<SignedIn, Refusal> {
+        let success = success.for_resource(&entitlement.resource);
+        let issued = self.issue(user, entitlement, call, vec![success]).await;
+        if let Err(refusal) = &issued {
+            // The success was not committed: what happened instead is that this user was not let in.
+            let failure = self
+                .event(call, Action::LoginFailure, Outcome::Failure, party_of(user))
+                .because(refusal.rejection.code());
+            self.desk.offer(failure, self.now());
+        }
+        issued.map(SignedIn::Tokens)
+    }
+}
