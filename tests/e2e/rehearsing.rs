@@ -64,6 +64,10 @@ routes:
     rate_limits: [per_ip]
     ip: {{ deny: [198.51.100.0/24] }}
     body: 10
+  - name: moved
+    match: {{ path: /moved/** }}
+    redirect: {{ to: \"/rooms/{{rest}}\", status: 301 }}
+    auth: public
   - {{ name: auth, match: {{ path: /v1/** }}, upstream: builtin:auth, auth: public }}
 "
     )
@@ -161,6 +165,30 @@ fn an_explanation_says_what_was_wanted_and_what_the_token_holds() {
         assert!(text.contains(part), "{part} is missing:\n{text}");
     }
     assert!(!text.contains(&token), "a token is not repeated");
+}
+
+#[test]
+fn a_redirect_is_explained_by_where_it_leads_and_reaches_no_upstream() {
+    let house = house();
+    let (_, refused, account) = explain(&house, &["GET", "/moved/7"]);
+    assert_eq!(refused, "");
+    assert_eq!(
+        (&account["answered"], &account["location"]),
+        (&json!(301), &json!("/rooms/7"))
+    );
+    let steps = account["steps"].as_array().unwrap();
+    let told = |name: &str| steps.iter().find(|step| step["step"] == name).unwrap();
+    assert_eq!(told("route")["note"], "moved redirects");
+    assert_eq!(told("circuit breaker")["verdict"], "not reached");
+}
+
+#[test]
+fn an_argument_that_cannot_be_read_is_wrong_use() {
+    let house = house();
+    for arguments in [["--header", "nocolon"], ["--keys", "corp"]] {
+        let arguments = [&["explain", "GET", "/open/x"], &arguments[..]].concat();
+        assert_eq!(code(&house.command(&arguments).unwrap()), 2);
+    }
 }
 
 #[test]

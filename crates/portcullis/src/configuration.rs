@@ -28,7 +28,7 @@ pub(crate) fn usable(config: Result<Config, Mistakes>) -> anyhow::Result<Config>
         Ok(config) => Ok(config),
         Err(mistakes) => {
             output::warn(&mistakes);
-            bail!("the configuration is not usable, nothing was started")
+            bail!("the configuration is not usable")
         }
     }
 }

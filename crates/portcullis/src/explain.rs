@@ -4,7 +4,7 @@
 use std::{
     io::{self, Read},
     net::IpAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -43,13 +43,13 @@ pub(crate) struct Question {
     #[arg(long, default_value_t = SOMEBODY)]
     ip: IpAddr,
     /// A header, again for each further one
-    #[arg(long = "header", value_name = "NAME: VALUE")]
-    headers: Vec<String>,
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
     #[arg(long, default_value = "localhost")]
     host: String,
     /// A saved key set of an issuer whose keys the gateway fetches, again for each further one
-    #[arg(long = "keys", value_name = "ISSUER=FILE")]
-    keys: Vec<String>,
+    #[arg(long = "keys", value_name = "ISSUER=FILE", value_parser = key_file)]
+    keys: Vec<(String, PathBuf)>,
     /// The length of the body, in bytes
     #[arg(long)]
     body: Option<u64>,
@@ -61,7 +61,7 @@ pub(crate) fn explain(config: &Path, question: &Question) -> anyhow::Result<Exit
     let mut config = configuration::load(config)?;
     question.hand_in_keys(&mut config.issuers)?;
     let token = question.token()?;
-    let described = question.described(token.as_deref())?;
+    let described = question.described(token.as_deref());
     let runtime = house::runtime()?;
     let signing = runtime.block_on(own_key(&config));
     let unknown = signing.as_ref().err().map(|cause| format!("{cause:#}"));
@@ -104,34 +104,36 @@ impl Question {
 
     /// Nobody is asked for keys here: what an issuer publishes may be handed in instead.
     fn hand_in_keys(&self, issuers: &mut [Issuer]) -> anyhow::Result<()> {
-        for entry in &self.keys {
-            let (name, file) = entry
-                .split_once('=')
-                .with_context(|| format!("--keys {entry:?}: write ISSUER=FILE"))?;
-            let issuer = issuers.iter_mut().find(|issuer| issuer.name == name);
+        for (name, file) in &self.keys {
+            let issuer = issuers.iter_mut().find(|issuer| issuer.name == *name);
             let issuer =
                 issuer.with_context(|| format!("the configuration has no issuer {name:?}"))?;
-            issuer.keys = KeySource::JwksFile(file.into());
+            issuer.keys = KeySource::JwksFile(file.clone());
         }
         Ok(())
     }
 
-    fn described<'a>(&'a self, token: Option<&'a str>) -> anyhow::Result<Described<'a>> {
-        let headers = self.headers.iter().map(|line| {
-            let split = line
-                .split_once(':')
-                .map(|(name, value)| (name, value.trim()));
-            split.with_context(|| format!("--header {line:?}: write NAME: VALUE"))
-        });
-        Ok(Described {
+    fn described<'a>(&'a self, token: Option<&'a str>) -> Described<'a> {
+        let headers = self.headers.iter();
+        Described {
             method: &self.method,
             path: &self.path,
             host: &self.host,
-            headers: headers.collect::<anyhow::Result<_>>()?,
+            headers: headers.map(|(name, value)| (&**name, &**value)).collect(),
             token,
             body: self.body,
-        })
+        }
     }
+}
+
+fn header(line: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = line.split_once(':').ok_or("write NAME: VALUE")?;
+    Ok((name.to_owned(), value.trim().to_owned()))
+}
+
+fn key_file(entry: &str) -> Result<(String, PathBuf), &'static str> {
+    let (issuer, file) = entry.split_once('=').ok_or("write ISSUER=FILE")?;
+    Ok((issuer.to_owned(), file.into()))
 }
 
 /// The key of our own tokens, where this machine has it. Looking for it makes neither a key nor a database.
@@ -177,7 +179,13 @@ fn tell(described: &Described<'_>, account: &Account) {
             let target = target.as_deref().unwrap_or(described.path);
             format!("\nlet through: {} {target} at {upstream}", described.method)
         }
-        Outcome::Answered { status } => format!("\nanswered by the gateway: {status}"),
+        Outcome::Answered { status, location } => {
+            let to = location.as_deref().map(|to| format!(", to {to}"));
+            format!(
+                "\nanswered by the gateway: {status}{}",
+                to.unwrap_or_default()
+            )
+        }
         Outcome::Refused(rejection) => format!(
             "\nrefused: {} {}: {}",
             rejection.status().as_u16(),
@@ -223,13 +231,17 @@ fn document(account: &Account) -> Value {
             "expires_at": principal.expires_at().as_secs(),
         })
     });
-    let (mut upstream, mut target, mut answered, mut refused) = (None, None, None, None);
+    let (mut upstream, mut target, mut refused) = (None, None, None);
+    let (mut answered, mut location) = (None, None);
     match &account.outcome {
         Outcome::Forwarded {
             upstream: to,
             target: sent,
         } => (upstream, target) = (Some(to), sent.as_ref()),
-        Outcome::Answered { status } => answered = Some(status),
+        Outcome::Answered {
+            status,
+            location: to,
+        } => (answered, location) = (Some(status), to.as_ref()),
         Outcome::Refused(rejection) => refused = Some(rejection),
     }
     json!({
@@ -240,6 +252,7 @@ fn document(account: &Account) -> Value {
         "upstream": upstream,
         "target": target,
         "answered": answered,
+        "location": location,
         "refused": refused.map(|rejection| json!({
             "status": rejection.status().as_u16(),
             "code": rejection.code(),

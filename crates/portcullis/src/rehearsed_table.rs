@@ -191,7 +191,7 @@ impl Expected {
             Outcome::Refused(rejection) => (None, None, Some(rejection.code())),
         };
         let answered = match &account.outcome {
-            Outcome::Answered { status } => Some(status.to_string()),
+            Outcome::Answered { status, .. } => Some(status.to_string()),
             Outcome::Forwarded { .. } | Outcome::Refused(_) => None,
         };
         let expected_answer = self.answered.map(|status| status.to_string());

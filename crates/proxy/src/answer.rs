@@ -25,6 +25,17 @@ pub(crate) struct Answer {
     pub(crate) standing: Option<Standing>,
 }
 
+impl Answer {
+    /// Where a redirect leads.
+    pub(crate) fn location(&self) -> Option<&str> {
+        let location = self
+            .headers
+            .iter()
+            .find(|(name, _)| name == header::LOCATION);
+        location.and_then(|(_, value)| value.to_str().ok())
+    }
+}
+
 impl From<Rejection> for Stop {
     fn from(rejection: Rejection) -> Self {
         Self::Refused(rejection)

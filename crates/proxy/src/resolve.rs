@@ -125,7 +125,7 @@ async fn refresh(upstream: &Upstream, failing: &mut HashSet<String>) {
             }
             Err(cause) => {
                 if failing.insert(name.clone()) {
-                    tracing::warn!(upstream = %upstream.name, %name, %cause, "name not resolved; its last addresses stay");
+                    tracing::warn!(upstream = %upstream.name, %name, %cause, "name not resolved; the addresses it had stay");
                 }
             }
         }

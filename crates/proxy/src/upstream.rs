@@ -224,7 +224,10 @@ impl Upstream {
             .outlier
             .map_or(100, |outlier| outlier.max_ejected_percent);
         let roster = before.assessed(most, |target| self.condition(target, now));
-        self.tell(before.among, roster.among);
+        // Of a name that is not resolved yet there is nothing to tell.
+        if !roster.targets.is_empty() {
+            self.tell(before.among, roster.among);
+        }
         let until = roster.stands_until(now);
         self.roster.store(Arc::new(roster));
         self.stands_until.fetch_min(until, Relaxed);
@@ -258,8 +261,9 @@ fn in_flight_of(before: Option<&Upstream>) -> Arc<AtomicUsize> {
     before.map_or_else(Arc::default, |before| Arc::clone(&before.in_flight))
 }
 
-/// All upstreams of one configuration, found by name while routes are compiled and never again.
+/// All upstreams of one configuration in the order of the file, found by name while routes are compiled and never again.
 pub(crate) struct Upstreams {
+    listed: Vec<Arc<Upstream>>,
     named: HashMap<String, Arc<Upstream>>,
     auth: Arc<Upstream>,
     /// Has no endpoint: what leads here is unreachable.
@@ -269,15 +273,20 @@ pub(crate) struct Upstreams {
 impl Upstreams {
     pub(crate) fn build(upstreams: &[Arc<config::Upstream>], around: &Surroundings<'_>) -> Self {
         let before = |name: &str| Some(&**around.previous?.upstream(name)?);
-        let named = upstreams.iter().zip(0..).map(|(upstream, nth)| {
+        let listed = upstreams.iter().zip(0..).map(|(upstream, nth)| {
             let seed = scatter(around.seed.wrapping_add(nth));
             let before = before(&upstream.name);
             let compiled = Upstream::new(upstream, before, around.metrics, seed);
             resolve::set_known(&compiled, before);
-            (upstream.name.clone(), Arc::new(compiled))
+            Arc::new(compiled)
         });
+        let listed: Vec<_> = listed.collect();
+        let named = listed
+            .iter()
+            .map(|upstream| (upstream.name.to_string(), Arc::clone(upstream)));
         Self {
             named: named.collect(),
+            listed,
             auth: Arc::new(Upstream::auth(
                 around.auth_socket,
                 before(AUTH),
@@ -303,6 +312,6 @@ impl Upstreams {
 
     pub(crate) fn all(&self) -> Vec<Arc<Upstream>> {
         let auth = (!self.auth.endpoints.is_empty()).then(|| self.auth());
-        self.named.values().cloned().chain(auth).collect()
+        self.listed.iter().cloned().chain(auth).collect()
     }
 }

@@ -37,7 +37,7 @@ pub enum Verdict {
     /// It would have been refused, were the check not in the route's shadow.
     Watched,
     Refused,
-    /// An earlier step refused.
+    /// The request ended at an earlier step.
     NotReached,
 }
 
@@ -59,6 +59,8 @@ pub enum Outcome {
     /// Neither: a preflight, a redirect.
     Answered {
         status: u16,
+        /// Where a redirect leads.
+        location: Option<String>,
     },
     Refused(Rejection),
 }
@@ -117,6 +119,16 @@ impl Step {
         }
     }
 
+    /// The last step of a request that the gateway answers itself: a redirect comes behind all that asks who the caller
+    /// is, a preflight before it.
+    fn that_answered(route: &Route) -> Self {
+        if route.redirect.is_some() {
+            Self::PrincipalLimits
+        } else {
+            Self::ClientLimits
+        }
+    }
+
     /// The step that a refusal comes from.
     fn that_refused(rejection: &Rejection, route: Option<&Route>) -> Self {
         match rejection {
@@ -167,10 +179,14 @@ impl Account {
             Err(Stop::Refused(rejection)) => Some(rejection),
             Ok(_) | Err(Stop::Answered(_)) => None,
         };
-        let last = refused.map(|rejection| Step::that_refused(rejection, route));
+        let last = match &decided {
+            Ok(_) => None,
+            Err(Stop::Refused(rejection)) => Some(Step::that_refused(rejection, route)),
+            Err(Stop::Answered(_)) => route.map(Step::that_answered),
+        };
         let steps = Step::ALL.map(|step| StepAccount {
             step,
-            verdict: verdict(step, last, &progress),
+            verdict: verdict(step, last, refused, &progress),
             note: note(step, last, refused, &progress),
         });
         Self {
@@ -180,6 +196,7 @@ impl Account {
                 Ok(admitted) => forwarded(admitted),
                 Err(Stop::Answered(answer)) => Outcome::Answered {
                     status: answer.status.as_u16(),
+                    location: answer.location().map(ToOwned::to_owned),
                 },
                 Err(Stop::Refused(rejection)) => Outcome::Refused(rejection.clone()),
             },
@@ -197,10 +214,15 @@ fn forwarded(admitted: &Admitted) -> Outcome {
     }
 }
 
-fn verdict(step: Step, last: Option<Step>, progress: &Progress) -> Verdict {
+fn verdict(
+    step: Step,
+    last: Option<Step>,
+    refused: Option<&Rejection>,
+    progress: &Progress,
+) -> Verdict {
     match last {
         Some(last) if step > last => Verdict::NotReached,
-        Some(last) if step == last => Verdict::Refused,
+        Some(last) if step == last && refused.is_some() => Verdict::Refused,
         Some(_) | None if is_watched(step, progress) => Verdict::Watched,
         Some(_) | None => Verdict::Passed,
     }
@@ -274,6 +296,7 @@ fn refusal_note(rejection: &Rejection, route: Option<&Route>, progress: &Progres
 fn passed_note(step: Step, route: &Route, progress: &Progress) -> String {
     match step {
         Step::Hygiene => String::new(),
+        Step::Route if route.redirect.is_some() => format!("{} redirects", route.name),
         Step::Route => format!("{} → {}", route.name, route.upstream.name),
         Step::Address => match (&*route.addresses.allow, &*route.addresses.deny) {
             ([], []) => String::from("no lists"),
