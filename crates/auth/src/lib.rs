@@ -10,6 +10,7 @@
 mod accounts;
 mod answer;
 mod caller;
+mod client_authentication;
 mod clients;
 mod credentials;
 mod endpoints;

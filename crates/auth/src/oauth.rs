@@ -8,10 +8,17 @@ use axum::{
 use portcullis_policy::rejection::Rejection;
 use serde_json::json;
 
-use crate::answer::{self, Refusal};
+use crate::{
+    answer::{self, Refusal},
+    form::NoForm,
+};
 
 /// Below it stands what OAuth answers.
 pub(crate) const PREFIX: &str = "/oauth/";
+
+const NO_FORM: &str =
+    "Send the parameters as application/x-www-form-urlencoded, in UTF-8, in the body.";
+const REPEATED: &str = "Each parameter may stand once.";
 
 /// What a client did wrong, in OAuth's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +37,15 @@ pub(crate) enum Fault {
 pub(crate) enum OAuthRefusal {
     Fault(Fault),
     Other(Refusal),
+}
+
+impl From<NoForm> for Fault {
+    fn from(no: NoForm) -> Self {
+        Self::Request(match no {
+            NoForm::Malformed => NO_FORM,
+            NoForm::Repeated => REPEATED,
+        })
+    }
 }
 
 impl From<Fault> for OAuthRefusal {

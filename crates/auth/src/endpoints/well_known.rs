@@ -10,7 +10,7 @@ use axum::{
 };
 use serde_json::json;
 
-use crate::service::AuthService;
+use crate::{client_authentication, service::AuthService};
 
 /// A new key is published for at least this long before it signs.
 const CACHED: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "public, max-age=300")];
@@ -30,7 +30,7 @@ pub(crate) async fn metadata(State(service): State<Arc<AuthService>>) -> Respons
         "jwks_uri": format!("{base}/.well-known/jwks.json"),
         "response_types_supported": [],
         "token_endpoint": format!("{base}/oauth/token"),
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "token_endpoint_auth_methods_supported": client_authentication::METHODS,
         "grant_types_supported": ["client_credentials"],
     });
     (CACHED, Json(metadata)).into_response()
