@@ -218,6 +218,8 @@ words! {
         ClientCreated = "client_created",
         ClientDisabled = "client_disabled",
         ClientEnabled = "client_enabled",
+        /// A user who was signed in was asked for the password again. Only refusals are kept; a success shows in what it was for.
+        PasswordConfirmed = "password_confirmed",
         PasswordChanged = "password_changed",
         ProfileChanged = "profile_changed",
         SigningKeyCreated = "signing_key_created",

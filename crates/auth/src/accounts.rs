@@ -9,6 +9,7 @@ use crate::{
     issue::user_party,
     password::{Hasher, HashingError, Password, Weakness},
     random::{self, NoRandomness},
+    service::AuthService,
 };
 
 /// How stored passwords are read: Argon2id over the NFKC form. Kept beside each hash, so that a change of the
@@ -47,6 +48,26 @@ pub enum AccountError {
     Store(#[from] StoreError),
 }
 
+impl AuthService {
+    /// What [`create_user`] asks of a password, for a user who exists.
+    pub(crate) fn check_new_password(
+        &self,
+        password: &Password,
+        user: &User,
+    ) -> Result<(), Weakness> {
+        let username = user.username.as_deref().map(Username::parse);
+        let email = user.email.as_deref().map(Email::parse);
+        let (username, email) = (username.and_then(Result::ok), email.and_then(Result::ok));
+        let names = names(username.as_ref(), email.as_ref());
+        password.check_strength(self.config.password.min_length, &names)
+    }
+}
+
+fn names<'a>(username: Option<&'a Username>, email: Option<&'a Email>) -> Vec<&'a str> {
+    let username = username.into_iter().map(Username::key);
+    username.chain(email.map(Email::key)).collect()
+}
+
 /// `created` is the audit event; its time becomes the user's, and its target the new user.
 pub async fn create_user(
     store: &Store,
@@ -55,12 +76,7 @@ pub async fn create_user(
     created: Event,
 ) -> Result<User, AccountError> {
     if let Strength::AtLeast(min_length) = account.strength {
-        let names: Vec<&str> = account
-            .username
-            .iter()
-            .map(Username::key)
-            .chain(account.email.iter().map(Email::key))
-            .collect();
+        let names = names(account.username.as_ref(), account.email.as_ref());
         account.password.check_strength(min_length, &names)?;
     }
     if account.username.is_none() && account.email.is_none() {

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use crate::{
     oauth,
-    password::HashingError,
+    password::{HashingError, Weakness},
     random::NoRandomness,
     request::{Call, gathered},
 };
@@ -85,6 +85,17 @@ impl From<HashingError> for Refusal {
             | HashingError::Metric(_)
             | HashingError::Abandoned => Self::internal(with_sources(&error)),
         }
+    }
+}
+
+impl From<Weakness> for Refusal {
+    fn from(weakness: Weakness) -> Self {
+        let reason = match weakness {
+            Weakness::Short => "The password is too short; length is what makes it strong.",
+            Weakness::IsTheName => "The password must not be the name it protects.",
+            Weakness::Repeats => "The password must not be one character repeated.",
+        };
+        Rejection::WeakPassword { reason }.into()
     }
 }
 

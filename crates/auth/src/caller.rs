@@ -76,6 +76,12 @@ impl AdminScope {
     }
 }
 
+impl Caller {
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+}
+
 impl AuthService {
     /// The user, by a token of any resource of ours.
     pub(crate) async fn caller(&self, headers: &HeaderMap, call: &Call) -> Result<Caller, Refusal> {

@@ -11,6 +11,7 @@ use portcullis_store::{PasswordRecord, StoreError, User};
 use crate::{
     accounts::PASSWORD_SCHEME,
     answer::Refusal,
+    caller::Caller,
     identifiers::login_key,
     issue::party_of,
     password::{HashingError, Password, Verdict},
@@ -30,10 +31,7 @@ impl AuthService {
         call: &Call,
     ) -> Result<User, Refusal> {
         let key = login_key(name);
-        let attempt = self
-            .throttle
-            .check(call.address, key.as_deref().unwrap_or(name), self.now())
-            .map_err(|throttled| self.throttled(throttled, call))?;
+        let attempt = self.admit(key.as_deref().unwrap_or(name), call)?;
         // What can be nobody's name is looked up as the empty one, which is nobody's either, and takes as long.
         let found: Found = self
             .store
@@ -41,7 +39,11 @@ impl AuthService {
             .await?;
         let stored = found.as_ref().and_then(|(_, record)| record.clone());
         let verdict = self
-            .verify(&password, stored.as_ref(), found.as_ref())
+            .verify(
+                &password,
+                stored.as_ref(),
+                found.as_ref().map(|(user, _)| user),
+            )
             .await?;
         match (verdict, found) {
             (Verdict::Match { outdated }, Some((user, Some(record)))) if !user.disabled => {
@@ -55,18 +57,52 @@ impl AuthService {
         }
     }
 
+    /// Asks somebody who is signed in for the password once more, before what must not be done with a stolen token
+    /// alone. Counts and costs what a sign-in does, in the same buckets.
+    pub(crate) async fn confirm_password(
+        &self,
+        caller: &Caller,
+        password: Password,
+        call: &Call,
+    ) -> Result<(), Refusal> {
+        let user = &caller.user;
+        let name = user.username.as_deref().or(user.email.as_deref());
+        let key = name.and_then(login_key);
+        let attempt = self.admit(key.as_deref().unwrap_or(&user.id), call)?;
+        let stored = self.store.password_of(&user.id).await?;
+        let verdict = self.verify(&password, stored.as_ref(), Some(user)).await?;
+        match (verdict, stored) {
+            (Verdict::Match { outdated }, Some(record)) => {
+                self.throttle.succeeded(attempt, self.now());
+                if outdated {
+                    self.renew_hash(user, &record, password).await;
+                }
+                Ok(())
+            }
+            (Verdict::Match { .. } | Verdict::Mismatch, stored) => {
+                Err(self.not_confirmed(user, stored.is_some(), attempt, call))
+            }
+        }
+    }
+
+    fn admit(&self, name: &str, call: &Call) -> Result<Attempt, Refusal> {
+        self.throttle
+            .check(call.address, name, self.now())
+            .map_err(|throttled| self.throttled(throttled, call))
+    }
+
     async fn verify(
         &self,
         password: &Password,
         stored: Option<&PasswordRecord>,
-        found: Option<&(User, Option<PasswordRecord>)>,
+        user: Option<&User>,
     ) -> Result<Verdict, Refusal> {
         // A scheme that is not ours cannot be read; the work is done all the same.
         let ours = stored.filter(|record| record.scheme() == PASSWORD_SCHEME);
         let hash = ours.map(|record| record.expose_hash().to_owned());
         match self.hasher.verify(password.clone(), hash).await {
             Err(HashingError::Stored(error)) => {
-                let user = found.map(|(user, _)| user.id.as_str());
+                let user = user.map(|user| user.id.as_str());
                 tracing::error!(user, %error, "a stored password hash is not run");
                 Ok(Verdict::Mismatch)
             }
@@ -112,6 +148,26 @@ impl AuthService {
             None => event,
         };
         self.desk.offer(event, now);
+        Rejection::InvalidCredentials.into()
+    }
+
+    fn not_confirmed(
+        &self,
+        user: &User,
+        has_password: bool,
+        attempt: Attempt,
+        call: &Call,
+    ) -> Refusal {
+        let now = self.now();
+        self.throttle.failed(attempt, now);
+        let reason = if has_password {
+            "wrong-password"
+        } else {
+            "no-password"
+        };
+        let action = Action::PasswordConfirmed;
+        let event = self.event(call, action, Outcome::Refused, party_of(user));
+        self.desk.offer(event.because(reason), now);
         Rejection::InvalidCredentials.into()
     }
 

@@ -6,6 +6,7 @@ pub(crate) mod health;
 pub(crate) mod login;
 pub(crate) mod me;
 pub(crate) mod oauth_token;
+pub(crate) mod password;
 mod profile;
 pub(crate) mod register;
 pub(crate) mod revocations;

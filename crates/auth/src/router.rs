@@ -13,8 +13,8 @@ use portcullis_policy::rejection::Rejection;
 use crate::{
     answer::{self, Refusal},
     endpoints::{
-        admin_breakers, admin_users, health, login, me, oauth_token, register, revocations,
-        well_known,
+        admin_breakers, admin_users, health, login, me, oauth_token, password, register,
+        revocations, well_known,
     },
     service::AuthService,
 };
@@ -25,6 +25,7 @@ impl AuthService {
             .route("/v1/auth/register", post(register::register))
             .route("/v1/auth/signup", post(register::register))
             .route("/v1/auth/login", post(login::login))
+            .route("/v1/auth/password", post(password::change))
             .route("/v1/auth/me", get(me::show))
             .route("/v1/users/me", get(me::show).patch(me::change))
             .route("/v1/users/profile", get(me::show))

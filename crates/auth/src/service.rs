@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use portcullis_audit::{Action, Desk, Event, Outcome, Party};
 use portcullis_config::{auth::Auth, units::Timestamp};
 use portcullis_policy::breaker::BreakerSwitch;
-use portcullis_store::Store;
-use portcullis_tokens::{LOCAL_CLOCK_SKEW, Revocations, Verifier};
+use portcullis_store::{Store, User};
+use portcullis_tokens::{LOCAL_CLOCK_SKEW, Revocation, Revocations, Verifier};
 
 use crate::{
     issue::SigningKeys, log_watch::LogWatch, metrics::Metrics, password::Hasher, request::Call,
@@ -84,6 +84,16 @@ impl AuthService {
         Event::new(self.now(), action, outcome, actor)
             .from_address(call.address)
             .in_request(&*call.request_id)
+    }
+
+    /// Refuses the tokens of a user from before its last change, here and at once. The log, which was committed, brings
+    /// it to everybody else.
+    pub(crate) fn outdate(&self, user: &User, until: Timestamp) {
+        let revocation = Revocation::UserBefore {
+            user_id: user.id.clone(),
+            version: user.version,
+        };
+        self.revocations.revoke(revocation, until);
     }
 
     /// When no access token that exists now can still be valid.

@@ -5,6 +5,7 @@ mod breakers;
 mod clients;
 mod hostile;
 mod login;
+mod password_change;
 mod published;
 
 use std::{

@@ -44,6 +44,9 @@ const SET_DISABLED: &str = "UPDATE users SET disabled = $2 WHERE id = $1 AND dis
 const SET_PROFILE: &str = "UPDATE users SET display_name = $2, updated_ms = $3 WHERE id = $1";
 const REPLACE_PASSWORD: &str = "UPDATE users SET password_hash = $3, password_scheme = $4, updated_ms = $5 \
      WHERE id = $1 AND password_hash = $2";
+/// Nothing is changed unless the user is still the one whose password was checked.
+const SET_PASSWORD: &str =
+    "UPDATE users SET password_hash = $3, password_scheme = $4 WHERE id = $1 AND version = $2";
 const RAISE_VERSION: &str =
     "UPDATE users SET version = version + 1, updated_ms = $2 WHERE id = $1 RETURNING version";
 
@@ -157,6 +160,12 @@ impl Store {
         Ok(Some((user, password)))
     }
 
+    /// `None` for a user who signs in elsewhere, and for nobody.
+    pub async fn password_of(&self, id: &str) -> Result<Option<PasswordRecord>, StoreError> {
+        let rows = self.engine.rows(BY_ID, values![id]).await?;
+        Ok(rows.first().map(password).transpose()?.flatten())
+    }
+
     /// A page of at most `limit` (and 1000) users in the order of their ids, after the one named.
     pub async fn users(&self, after: Option<&str>, limit: u32) -> Result<Vec<User>, StoreError> {
         let rows = self
@@ -221,6 +230,25 @@ impl Store {
         let mut tx = self.engine.begin().await?;
         tx.execute(SET_PROFILE, values![id, display_name, event.at])
             .await?;
+        self.finish(tx, id, event).await
+    }
+
+    /// Another password, after which no token from before is good. `Conflict` if the user has changed since it
+    /// was read: of two changes that race one wins, and none of them undoes a disable.
+    pub async fn set_password(
+        &self,
+        user: &User,
+        password: &PasswordRecord,
+        revocation_until: Timestamp,
+        event: &Event,
+    ) -> Result<User, StoreError> {
+        let mut tx = self.engine.begin().await?;
+        let id = user.id.as_str();
+        let values = values![id, user.version, password.expose_hash(), password.scheme()];
+        if tx.execute(SET_PASSWORD, values).await? == 0 {
+            return Err(StoreError::Conflict);
+        }
+        outdate_tokens(&mut tx, id, revocation_until, event).await?;
         self.finish(tx, id, event).await
     }
 

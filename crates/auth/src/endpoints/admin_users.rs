@@ -10,7 +10,6 @@ use axum::{
 };
 use portcullis_audit::{Action, Outcome};
 use portcullis_policy::rejection::Rejection;
-use portcullis_tokens::Revocation;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -134,11 +133,7 @@ impl AuthService {
             .store
             .set_disabled(&id, disabled, until, &event)
             .await?;
-        let revocation = Revocation::UserBefore {
-            user_id: user.id.clone(),
-            version: user.version,
-        };
-        self.revocations.revoke(revocation, until);
+        self.outdate(&user, until);
         Ok(answer::json(StatusCode::OK, Profile::from(user)))
     }
 }

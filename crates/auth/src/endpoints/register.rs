@@ -23,7 +23,7 @@ use crate::{
     entitlement::entitle,
     identifiers::{Email, Username},
     issue::{Issued, party_of},
-    password::{Password, Weakness},
+    password::Password,
     request::{self, Call, malformed_field},
     service::AuthService,
 };
@@ -122,21 +122,10 @@ fn refused_account(error: AccountError) -> Refusal {
     match error {
         AccountError::Name(_) => malformed_field(BAD_USERNAME),
         AccountError::Nameless => malformed_field(NAMELESS),
-        AccountError::Weak(weakness) => Rejection::WeakPassword {
-            reason: sentence(weakness),
-        }
-        .into(),
+        AccountError::Weak(weakness) => weakness.into(),
         AccountError::Store(StoreError::Taken) => Rejection::Conflict.into(),
         AccountError::Store(error) => error.into(),
         AccountError::Hashing(error) => error.into(),
         AccountError::Randomness(error) => error.into(),
-    }
-}
-
-fn sentence(weakness: Weakness) -> &'static str {
-    match weakness {
-        Weakness::Short => "The password is too short; length is what makes it strong.",
-        Weakness::IsTheName => "The password must not be the name it protects.",
-        Weakness::Repeats => "The password must not be one character repeated.",
     }
 }

@@ -62,6 +62,7 @@ conformance! {
     users::a_created_user_reads_back_with_its_roles,
     users::a_disabled_user_is_enabled_again,
     users::a_new_hash_needs_the_old_one,
+    users::a_password_is_changed_once_for_each_state_of_its_user,
     users::a_profile_changes_no_version,
     users::a_text_with_a_nul_is_never_stored,
     users::a_user_is_found_by_username_and_by_email,

@@ -285,6 +285,32 @@ pub(super) async fn a_new_hash_needs_the_old_one(bench: &Bench) {
     assert_eq!((user.version, kept.unwrap().scheme()), (1, "argon2id"));
 }
 
+pub(super) async fn a_password_is_changed_once_for_each_state_of_its_user(bench: &Bench) {
+    let user = bench.user("saad").await;
+    let changed = event(Action::PasswordChanged);
+    let record = PasswordRecord::new("$argon2id$new", "argon2id");
+    let change = || {
+        let store = &bench.store;
+        store.set_password(&user, &record, LATER, &changed)
+    };
+    let once = change().await.unwrap();
+    assert_eq!(once.version, user.version + 1);
+    let again = change().await;
+    assert!(matches!(again, Err(StoreError::Conflict)), "{again:?}");
+    let kept = bench.store.password_of(&user.id).await.unwrap().unwrap();
+    assert_eq!(kept.expose_hash(), record.expose_hash());
+    assert!(bench.store.password_of("nobody").await.unwrap().is_none());
+    let expected = Revocation::UserBefore {
+        user_id: user.id,
+        version: 2,
+    };
+    assert_eq!(
+        bench.store.revocations_after(0, NOW).await.unwrap(),
+        [(1, expected, LATER)]
+    );
+    assert_eq!(bench.actions().await, ["user_created", "password_changed"]);
+}
+
 pub(super) async fn a_profile_changes_no_version(bench: &Bench) {
     let user = bench.user("saad").await;
     let changed = bench

@@ -1,0 +1,91 @@
+//! `POST /v1/auth/password`: another password for whoever is signed in and knows the old one.
+//!
+//! Every session of the user ends with it, this one included, and the answer is a new one for the same resource: a
+//! token that somebody had copied is worth nothing afterwards.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use portcullis_audit::{Action, Outcome};
+use portcullis_store::{PasswordRecord, User};
+use serde::Deserialize;
+
+use crate::{
+    accounts::PASSWORD_SCHEME,
+    answer::{self, Refusal},
+    caller::Caller,
+    entitlement::entitle,
+    issue::{Issued, party_of},
+    password::Password,
+    request::{self, Call},
+    service::AuthService,
+};
+
+/// Deliberately without `Debug`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    current_password: Password,
+    new_password: Password,
+}
+
+pub(crate) async fn change(
+    State(service): State<Arc<AuthService>>,
+    call: Call,
+    request: Request<Body>,
+) -> Result<Response, Refusal> {
+    let caller = service.caller(request.headers(), &call).await?;
+    let change: Change = request::json(request).await?;
+    service
+        .confirm_password(&caller, change.current_password, &call)
+        .await?;
+    service.check_new_password(&change.new_password, &caller.user)?;
+    let user = service
+        .change_password(&caller.user, change.new_password, &call)
+        .await?;
+    Ok(match service.next_session(&caller, &user, &call).await {
+        Some(issued) => answer::json(StatusCode::OK, issued),
+        None => StatusCode::NO_CONTENT.into_response(),
+    })
+}
+
+impl AuthService {
+    async fn change_password(
+        &self,
+        user: &User,
+        password: Password,
+        call: &Call,
+    ) -> Result<User, Refusal> {
+        let hash = self.hasher.hash(password).await?;
+        let record = PasswordRecord::new(hash, PASSWORD_SCHEME);
+        let party = party_of(user);
+        let event = self
+            .event(
+                call,
+                Action::PasswordChanged,
+                Outcome::Success,
+                party.clone(),
+            )
+            .on(party);
+        let until = self.last_expiry();
+        let changed = self
+            .store
+            .set_password(user, &record, until, &event)
+            .await?;
+        self.outdate(&changed, until);
+        Ok(changed)
+    }
+
+    /// The password is changed by now, whatever becomes of the token: who gets none signs in.
+    async fn next_session(&self, caller: &Caller, user: &User, call: &Call) -> Option<Issued> {
+        let principal = caller.principal();
+        let (resource, scopes) = (principal.resource(), principal.scopes());
+        let entitlement = entitle(&self.config, &user.roles, resource, Some(scopes)).ok()?;
+        self.issue(user, entitlement, call, Vec::new()).await.ok()
+    }
+}
