@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 PORTCULLIS := $(TARGET)/release/portcullis
 CONFIG ?= gateway.yaml
 
-.PHONY: build demo run check test lint bench bench-proxy configuration-page cover docs
+.PHONY: build demo run check test lint bench bench-proxy bench-storm configuration-page cover docs
 
 build: ## the release binary: target/release/portcullis
 	@scripts/tools build
@@ -37,6 +37,9 @@ bench: ## admission alone, a cold token, and what grows with routes, callers and
 
 bench-proxy: build ## CPU time per request against a bare Pingora proxy, side by side
 	cargo run --release --locked --package portcullis-benches --bin bench-proxy -- $(ARGS)
+
+bench-storm: build ## what a storm of sign-ins does to everybody else: memory, answers, p99
+	cargo run --release --locked --package portcullis-benches --bin bench-storm -- $(ARGS)
 
 configuration-page: ## docs/configuration.md, from the schema in crates/config/src/schema
 	@scripts/tools build

@@ -1,6 +1,7 @@
 //! What the benches share: configurations with the whole policy on, tokens for their callers, and gateways without sockets.
 
 pub mod rehearsed;
+pub mod upstream;
 
 use std::{fmt::Write, time::Duration};
 

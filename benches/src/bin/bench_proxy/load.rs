@@ -1,8 +1,8 @@
-//! The load and the upstream, on the second core: keep-alive connections that each wait for their answer.
+//! The load, on the second core with the upstream: keep-alive connections that each wait for their answer.
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -11,24 +11,12 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use portcullis_benches::{signing_key, token};
-
-/// The answer of the upstream: a hundred bytes.
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 100\r\n\r\n\
-0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
-const BODY: usize = 100;
+use portcullis_benches::{signing_key, token, upstream};
 
 /// Serves in the background until the process ends.
 pub(crate) fn start_upstream() -> anyhow::Result<SocketAddr> {
     pin_to_second_core();
-    let listener = TcpListener::bind(("127.0.0.1", 0))?;
-    let address = listener.local_addr()?;
-    std::thread::spawn(move || {
-        for connection in listener.incoming().flatten() {
-            std::thread::spawn(move || answer_all(connection));
-        }
-    });
-    Ok(address)
+    Ok(upstream::start()?)
 }
 
 /// Threads started from here on inherit it. Where it cannot be set, the figures are only noisier.
@@ -36,26 +24,6 @@ fn pin_to_second_core() {
     let mut cores = rustix::thread::CpuSet::new();
     cores.set(1);
     rustix::thread::sched_setaffinity(None, &cores).ok();
-}
-
-fn answer_all(mut connection: TcpStream) -> std::io::Result<()> {
-    connection.set_nodelay(true)?;
-    let mut buffer = [0; 8192];
-    let mut held = 0;
-    loop {
-        let read = connection.read(buffer.get_mut(held..).unwrap_or_default())?;
-        if read == 0 {
-            return Ok(());
-        }
-        held += read;
-        if buffer
-            .get(..held)
-            .is_some_and(|request| request.ends_with(b"\r\n\r\n"))
-        {
-            connection.write_all(ANSWER)?;
-            held = 0;
-        }
-    }
 }
 
 /// Requests ready to be sent, each with the token of another caller.
@@ -124,7 +92,7 @@ fn read_answer(connection: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<
         held += read;
         let answer = buffer.get(..held).unwrap_or_default();
         let head = answer.windows(4).position(|window| window == b"\r\n\r\n");
-        if head.is_some_and(|head| held >= head + 4 + BODY) {
+        if head.is_some_and(|head| held >= head + 4 + upstream::BODY) {
             ensure!(
                 answer.starts_with(b"HTTP/1.1 200"),
                 "not served: {}",
