@@ -1,13 +1,37 @@
-//! One file for each group of endpoints.
+//! One file for each group of endpoints, each with its routes.
 
-pub(crate) mod admin_breakers;
-pub(crate) mod admin_users;
-pub(crate) mod health;
-pub(crate) mod login;
-pub(crate) mod me;
-pub(crate) mod oauth_token;
-pub(crate) mod password;
+mod admin_breakers;
+mod admin_users;
+mod health;
+mod login;
+mod me;
+mod oauth_token;
+mod password;
 mod profile;
-pub(crate) mod register;
-pub(crate) mod revocations;
-pub(crate) mod well_known;
+mod register;
+mod revocations;
+mod well_known;
+
+use std::sync::Arc;
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::service::AuthService;
+
+/// The table of contents: every endpoint the auth service has, a line for each subject.
+///
+/// Aliases such as `/auth/login` are rewritten by the gateway's routes and never seen here.
+pub(crate) fn all() -> Vec<OpenApiRouter<Arc<AuthService>>> {
+    vec![
+        register::routes(),
+        login::routes(),
+        password::routes(),
+        me::routes(),
+        admin_users::routes(),
+        admin_breakers::routes(),
+        revocations::routes(),
+        oauth_token::routes(),
+        well_known::routes(),
+        health::routes(),
+    ]
+}

@@ -8,7 +8,8 @@ use portcullis_policy::rejection::Rejection;
 use portcullis_store::{NewSession, StoreError, User};
 use portcullis_tokens::{AccessClaims, SigningKey};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use crate::{
     answer::Refusal, entitlement::Entitlement, random, request::Call, service::AuthService,
@@ -44,13 +45,19 @@ impl SigningKeys {
     }
 }
 
-/// The token response of RFC 6749 section 5.1, with the resource it is for. Never printed.
-#[derive(Serialize)]
+/// The token response of RFC 6749 section 5.1, with the resource it is for.
+// Never printed.
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Issued {
+    /// A JWT in the profile of RFC 9068.
     access_token: String,
+    /// Always `bearer`.
     token_type: &'static str,
+    /// Seconds.
     expires_in: u64,
+    /// What it opens: its only audience.
     resource: String,
+    /// Separated by spaces.
     scope: String,
 }
 
@@ -64,6 +71,17 @@ impl Issued {
             resource: entitlement.resource,
         }
     }
+}
+
+/// For the description of the endpoints.
+pub(crate) fn example() -> Value {
+    json!({
+        "access_token": "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJyZXNvdXJjZSI6ImhvdGVsIn0.c2lnbmF0dXJl",
+        "token_type": "bearer",
+        "expires_in": 300,
+        "resource": "hotel",
+        "scope": "hotel:read",
+    })
 }
 
 impl AuthService {

@@ -1,8 +1,8 @@
 //! How a caller gets a token: an axum router that the gateway reaches over a Unix socket, as it reaches any upstream.
 //!
-//! Start with [`router`](AuthService::router), the table of endpoints. A sign-in goes `request` (what came in) →
-//! `credentials` (throttle, look-up, password) → `entitlement` (what for) → `sign_in` (is that enough?) → `issue`
-//! (session, audit rows, token) → `answer`. Each endpoint is a file under `endpoints`.
+//! Start with [`endpoints::all`], the table of contents. A sign-in goes `request` (what came in) → `credentials`
+//! (throttle, look-up, password) → `entitlement` (what for) → `sign_in` (is that enough?) → `issue` (session, audit
+//! rows, token) → `answer`. Each subject is a file under `endpoints`, which `openapi` describes.
 //!
 //! Invariants: one path for unknown, wrong, disabled and without a password, with the same answer and the same work; no
 //! token leaves before its session and its audit rows are committed; nothing of the input is in an answer.
@@ -21,6 +21,8 @@ mod issue;
 mod log_watch;
 mod metrics;
 mod oauth;
+mod openapi;
+mod pages;
 pub mod password;
 mod random;
 mod request;

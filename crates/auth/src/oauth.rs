@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use portcullis_policy::rejection::Rejection;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     answer::{self, Refusal},
@@ -71,6 +71,19 @@ impl Fault {
         }
     }
 
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::Client => StatusCode::UNAUTHORIZED,
+            Self::Request(_) | Self::GrantType | Self::Scope | Self::Target => {
+                StatusCode::BAD_REQUEST
+            }
+        }
+    }
+
+    pub(crate) fn body(self) -> Value {
+        body(self.code(), self.description())
+    }
+
     fn description(self) -> &'static str {
         match self {
             Self::Request(sentence) => sentence,
@@ -94,13 +107,7 @@ impl IntoResponse for OAuthRefusal {
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        let status = match self {
-            Self::Client => StatusCode::UNAUTHORIZED,
-            Self::Request(_) | Self::GrantType | Self::Scope | Self::Target => {
-                StatusCode::BAD_REQUEST
-            }
-        };
-        let mut response = error(status, self.code(), self.description());
+        let mut response = answer::json(self.status(), self.body());
         if self == Self::Client {
             let challenge = HeaderValue::from_static(r#"Basic realm="portcullis""#);
             response
@@ -113,20 +120,24 @@ impl IntoResponse for Fault {
 
 /// What is refused on these paths for a reason that OAuth has no word for: a body too large, no database.
 pub(crate) fn refused(rejection: &Rejection) -> Response {
+    answer::json(rejection.status(), body_of(rejection))
+}
+
+pub(crate) fn body_of(rejection: &Rejection) -> Value {
+    body(code_of(rejection), &rejection.detail())
+}
+
+pub(crate) fn code_of(rejection: &Rejection) -> &'static str {
     let status = rejection.status();
-    let code = if status == StatusCode::SERVICE_UNAVAILABLE {
+    if status == StatusCode::SERVICE_UNAVAILABLE {
         "temporarily_unavailable"
     } else if status.is_server_error() {
         "server_error"
     } else {
         "invalid_request"
-    };
-    error(status, code, &rejection.detail())
+    }
 }
 
-fn error(status: StatusCode, code: &str, description: &str) -> Response {
-    answer::json(
-        status,
-        json!({ "error": code, "error_description": description }),
-    )
+fn body(code: &str, description: &str) -> Value {
+    json!({ "error": code, "error_description": description })
 }

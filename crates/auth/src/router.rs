@@ -1,50 +1,23 @@
-//! The table of contents: every endpoint the auth service has.
-//!
-//! Aliases such as `/auth/login` are rewritten by the gateway's routes and never seen here.
+//! The endpoints as one service, and around it what they have in common.
 
 use std::sync::Arc;
 
-use axum::{
-    Router, middleware,
-    routing::{get, post},
-};
+use axum::{Router, middleware};
 use portcullis_policy::rejection::Rejection;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     answer::{self, Refusal},
-    endpoints::{
-        admin_breakers, admin_users, health, login, me, oauth_token, password, register,
-        revocations, well_known,
-    },
+    endpoints, openapi, pages,
     service::AuthService,
 };
 
 impl AuthService {
     pub fn router(self: Arc<Self>) -> Router {
-        let endpoints = Router::new()
-            .route("/v1/auth/register", post(register::register))
-            .route("/v1/auth/signup", post(register::register))
-            .route("/v1/auth/login", post(login::login))
-            .route("/v1/auth/password", post(password::change))
-            .route("/v1/auth/me", get(me::show))
-            .route("/v1/users/me", get(me::show).patch(me::change))
-            .route("/v1/users/profile", get(me::show))
-            .route("/v1/admin/users", get(admin_users::list))
-            .route("/v1/admin/users/{id}/disable", post(admin_users::disable))
-            .route("/v1/admin/users/{id}/enable", post(admin_users::enable))
-            .route("/v1/admin/breakers", get(admin_breakers::list))
-            .route(
-                "/v1/admin/breakers/{upstream}",
-                post(admin_breakers::force).patch(admin_breakers::force),
-            )
-            .route("/v1/revocations", get(revocations::follow))
-            .route("/oauth/token", post(oauth_token::token))
-            .route("/.well-known/jwks.json", get(well_known::jwks))
-            .route(
-                "/.well-known/oauth-authorization-server",
-                get(well_known::metadata),
-            )
-            .route("/health", get(health::health))
+        let (endpoints, collected) = collected().split_for_parts();
+        let document = openapi::document(collected, &self.config);
+        let endpoints = endpoints
+            .merge(pages::router(&document))
             .fallback(async || Refusal::from(Rejection::RouteNotFound))
             .with_state(self);
         // Around the whole router and not as a layer in it: `Allow` is added behind the layers.
@@ -52,4 +25,12 @@ impl AuthService {
             .fallback_service(endpoints)
             .layer(middleware::from_fn(answer::finish))
     }
+}
+
+/// All endpoints, with what their annotations say.
+pub(crate) fn collected() -> OpenApiRouter<Arc<AuthService>> {
+    let subjects = endpoints::all();
+    subjects
+        .into_iter()
+        .fold(OpenApiRouter::new(), OpenApiRouter::merge)
 }

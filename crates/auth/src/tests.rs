@@ -3,6 +3,7 @@
 mod accounts;
 mod breakers;
 mod clients;
+mod described;
 mod hostile;
 mod login;
 mod password_change;

@@ -15,26 +15,37 @@ use portcullis_policy::{
     rejection::Rejection,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     answer::{self, Refusal},
     caller::AdminScope,
     issue::party_of,
+    openapi::{refusals::NotFound, tags},
     request::{self, Call},
     service::AuthService,
 };
 
-#[derive(Serialize)]
+pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(force))
+}
+
+#[derive(Serialize, ToSchema)]
 struct Breakers {
     breakers: Vec<Shown>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Breaker)]
 struct Shown {
     upstream: String,
     /// `closed`, `open` or `half_open`.
+    #[schema(pattern = "^(closed|open|half_open)$")]
     state: &'static str,
-    /// As what it is held; null where it goes by what it sees.
+    /// As what it is held, `open` or `closed`; null where it goes by what it sees.
     forced: Option<&'static str>,
 }
 
@@ -48,16 +59,19 @@ impl From<BreakerView> for Shown {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = BreakerChange)]
 struct Change {
-    /// Must be there: an empty object is more likely a mistake than the wish to let go.
+    /// `open` or `closed` to hold it, null to leave it to itself. Must be there: an empty object is more likely a
+    /// mistake than the wish to let go.
     #[serde(deserialize_with = "Option::deserialize")]
     force: Option<Hold>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = BreakerHold)]
 enum Hold {
     Open,
     Closed,
@@ -72,7 +86,20 @@ impl From<Hold> for Forced {
     }
 }
 
-pub(crate) async fn list(
+/// List the breakers
+///
+/// One for each upstream that has one, as this gateway sees it.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/breakers",
+    operation_id = "list_breakers",
+    tag = tags::ADMINISTRATION,
+    security(("bearer" = ["breakers:write"])),
+    responses((status = 200, description = "The breakers.", body = Breakers, example = json!({
+        "breakers": [{"upstream": "hotel", "state": "closed", "forced": null}],
+    }))),
+)]
+async fn list(
     State(service): State<Arc<AuthService>>,
     call: Call,
     headers: HeaderMap,
@@ -85,7 +112,25 @@ pub(crate) async fn list(
     Ok(answer::json(StatusCode::OK, Breakers { breakers }))
 }
 
-pub(crate) async fn force(
+/// Hold a breaker, or let it go
+///
+/// Held `open` it lets nothing through, held `closed` everything. It stays so until it is let go or the gateway stops.
+#[utoipa::path(
+    method(post, patch),
+    path = "/v1/admin/breakers/{upstream}",
+    operation_id = "hold_breaker",
+    tag = tags::ADMINISTRATION,
+    security(("bearer" = ["breakers:write"])),
+    params(("upstream" = String, Path, description = "The name of the upstream.", example = "hotel")),
+    request_body(content = Change, example = json!({"force": "open"})),
+    responses(
+        (status = 200, description = "The breaker as it is now.", body = Shown, example = json!({
+            "upstream": "hotel", "state": "open", "forced": "open",
+        })),
+        NotFound,
+    ),
+)]
+async fn force(
     State(service): State<Arc<AuthService>>,
     call: Call,
     headers: HeaderMap,

@@ -11,13 +11,19 @@ use axum::{
 use portcullis_audit::{Action, Outcome};
 use portcullis_policy::rejection::Rejection;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::profile::Profile;
+use super::profile::{self, Profile};
 use crate::{
     answer::{self, Refusal},
     caller::AdminScope,
     issue::party_of,
+    openapi::{
+        refusals::{Conflict, NotFound},
+        tags,
+    },
     request::{Call, malformed_field},
     service::AuthService,
 };
@@ -26,14 +32,25 @@ const DEFAULT_PAGE: u32 = 50;
 const MAX_PAGE: u32 = 100;
 const BAD_PAGE: &str = "The query takes after, the id of a user, and limit, from 1 to 100.";
 
-#[derive(Deserialize)]
+pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(disable))
+        .routes(routes!(enable))
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Page {
+    /// The `next` of the page before; the first page where absent.
     after: Option<Uuid>,
+    /// How many; 50 where absent.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Users {
     users: Vec<Profile>,
     /// What to send as `after` for the next page; null on the last.
@@ -42,8 +59,22 @@ struct Users {
 
 type PathId = Result<Path<Uuid>, PathRejection>;
 
-/// Users in the order they came. Pages follow a key and not a count, so that none is missed or seen twice.
-pub(crate) async fn list(
+/// List users
+///
+/// In the order they came. Pages follow a key and not a count, so that none is missed or seen twice.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/users",
+    operation_id = "list_users",
+    tag = tags::ADMINISTRATION,
+    security(("bearer" = ["users:read"])),
+    params(Page),
+    responses((status = 200, description = "A page of users.", body = Users, example = json!({
+        "users": [profile::example()],
+        "next": null,
+    }))),
+)]
+async fn list(
     State(service): State<Arc<AuthService>>,
     call: Call,
     headers: HeaderMap,
@@ -78,7 +109,23 @@ pub(crate) async fn list(
     ))
 }
 
-pub(crate) async fn disable(
+/// Disable a user
+///
+/// Ends what the user has: the next request with one of its tokens is refused. Administrators cannot disable themselves.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/users/{id}/disable",
+    operation_id = "disable_user",
+    tag = tags::ADMINISTRATION,
+    security(("bearer" = ["users:write"])),
+    params(("id" = Uuid, Path, description = "The user.")),
+    responses(
+        (status = 200, description = "The user, disabled.", body = Profile, example = json!(profile::example())),
+        NotFound,
+        Conflict,
+    ),
+)]
+async fn disable(
     State(service): State<Arc<AuthService>>,
     call: Call,
     headers: HeaderMap,
@@ -87,7 +134,22 @@ pub(crate) async fn disable(
     service.set_disabled(id, true, &headers, &call).await
 }
 
-pub(crate) async fn enable(
+/// Enable a user
+///
+/// Who was disabled may sign in again. Tokens from before stay refused.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/users/{id}/enable",
+    operation_id = "enable_user",
+    tag = tags::ADMINISTRATION,
+    security(("bearer" = ["users:write"])),
+    params(("id" = Uuid, Path, description = "The user.")),
+    responses(
+        (status = 200, description = "The user, enabled.", body = Profile, example = json!(profile::example())),
+        NotFound,
+    ),
+)]
+async fn enable(
     State(service): State<Arc<AuthService>>,
     call: Call,
     headers: HeaderMap,

@@ -12,20 +12,31 @@ use portcullis_policy::rejection::Rejection;
 use portcullis_store::User;
 use portcullis_tokens::ScopeSet;
 use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     answer::Refusal,
     entitlement::{NotEntitled, entitle},
     identifiers::MAX_NAME_BYTES,
-    issue::party_of,
+    issue::{self, Issued, party_of},
+    openapi::{
+        refusals::{InvalidCredentials, ResourceNotAllowed},
+        tags,
+    },
     password::Password,
     request::{self, Call, malformed_field},
     service::AuthService,
     sign_in::SignedIn,
 };
 
-/// Deliberately without `Debug`.
-#[derive(Deserialize)]
+pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
+    OpenApiRouter::new().routes(routes!(login))
+}
+
+/// Who signs in, and what for. Either `username` or `email`, not both.
+// Deliberately without `Debug`.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Login {
     #[serde(default)]
@@ -41,7 +52,25 @@ struct Login {
     scope: Option<String>,
 }
 
-pub(crate) async fn login(
+/// Sign in
+///
+/// A name and a password for a token that opens one resource.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/login",
+    operation_id = "login",
+    tag = tags::SIGN_IN,
+    security(()),
+    request_body(content = Login, example = json!({
+        "username": "saad", "password": "1234", "resource": "hotel",
+    })),
+    responses(
+        (status = 200, description = "The token.", body = Issued, example = json!(issue::example())),
+        InvalidCredentials,
+        ResourceNotAllowed,
+    ),
+)]
+async fn login(
     State(service): State<Arc<AuthService>>,
     call: Call,
     request: Request<Body>,

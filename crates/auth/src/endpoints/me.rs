@@ -10,11 +10,14 @@ use axum::{
 };
 use portcullis_audit::{Action, Outcome};
 use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::profile::Profile;
+use super::profile::{self, Profile};
 use crate::{
     answer::{self, Refusal},
     issue::party_of,
+    openapi::{also, tags},
     request::{self, Call, malformed_field},
     service::AuthService,
 };
@@ -22,12 +25,27 @@ use crate::{
 const MAX_DISPLAY_NAME_CHARS: usize = 100;
 const BAD_DISPLAY_NAME: &str = "A display name has 1 to 100 characters, no control characters and no blanks around it; null removes it.";
 
-/// The only field a user may change. A role or a version in here is an unknown field, and refused.
-#[derive(Deserialize)]
+pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
+    OpenApiRouter::new()
+        .routes(routes!(show, change))
+        .routes(also(routes!(show), "/v1/auth/me", "show_me"))
+        .routes(also(
+            routes!(show),
+            "/v1/users/profile",
+            "show_user_profile",
+        ))
+}
+
+/// What a user may change.
+// A role or a version in here is an unknown field, and refused.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ProfileChange)]
 struct Change {
-    /// `null` removes it. Must be there: `Option` alone would take an empty object for a removal.
+    /// 1 to 100 characters, no control characters and no blanks around it; null removes it.
+    // Must be there: `Option` alone would take an empty object for a removal.
     #[serde(deserialize_with = "present")]
+    #[schema(required, min_length = 1, max_length = 100)]
     display_name: Option<String>,
 }
 
@@ -35,7 +53,16 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
     Option::deserialize(deserializer)
 }
 
-pub(crate) async fn show(
+/// Show the user's own profile
+#[utoipa::path(
+    get,
+    path = "/v1/users/me",
+    operation_id = "show_profile",
+    tag = tags::PROFILE,
+    security(("bearer" = [])),
+    responses((status = 200, description = "The profile.", body = Profile, example = json!(profile::example()))),
+)]
+async fn show(
     State(service): State<Arc<AuthService>>,
     call: Call,
     headers: HeaderMap,
@@ -44,7 +71,17 @@ pub(crate) async fn show(
     Ok(answer::json(StatusCode::OK, Profile::from(caller.user)))
 }
 
-pub(crate) async fn change(
+/// Change the user's own profile
+#[utoipa::path(
+    patch,
+    path = "/v1/users/me",
+    operation_id = "change_profile",
+    tag = tags::PROFILE,
+    security(("bearer" = [])),
+    request_body(content = Change, example = json!({"display_name": "Saad"})),
+    responses((status = 200, description = "The profile.", body = Profile, example = json!(profile::example()))),
+)]
+async fn change(
     State(service): State<Arc<AuthService>>,
     call: Call,
     request: Request<Body>,

@@ -12,14 +12,23 @@ use axum::{
 use portcullis_audit::{Action, Outcome};
 use portcullis_store::{Client, StoreError};
 use portcullis_tokens::{AccessClaims, ScopeSet};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     answer,
     clients::client_party,
     entitlement::{Entitlement, NotEntitled, entitle_client},
     form::Form,
-    issue::Issued,
+    issue::{self, Issued},
     oauth::{Fault, OAuthRefusal},
+    openapi::{
+        refusals::{
+            OAuthInvalidClient, OAuthInvalidRequest, OAuthInvalidScope, OAuthInvalidTarget,
+            OAuthUnsupportedGrantType,
+        },
+        tags,
+    },
     random,
     request::Call,
     service::AuthService,
@@ -27,7 +36,50 @@ use crate::{
 
 const NO_GRANT: &str = "Name the grant_type.";
 
-pub(crate) async fn token(
+pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
+    OpenApiRouter::new().routes(routes!(token))
+}
+
+/// The parameters, each at most once; others are ignored. Read one by one, because a repeated one is refused in
+/// OAuth's words.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the form, which is read by name")]
+struct TokenRequest {
+    /// `client_credentials`
+    grant_type: String,
+    /// Where it is not in the Authorization header.
+    client_id: Option<String>,
+    client_secret: Option<String>,
+    /// May be left out where one resource has all scopes of the client.
+    resource: Option<String>,
+    /// Separated by spaces; all that the client has there where absent.
+    scope: Option<String>,
+}
+
+/// Get a token for a program
+///
+/// RFC 6749 section 4.4. The client authenticates in the Authorization header or in the body, not in both.
+#[utoipa::path(
+    post,
+    path = "/oauth/token",
+    operation_id = "token",
+    tag = tags::OAUTH,
+    security(("client_secret" = []), ()),
+    request_body(
+        content = TokenRequest,
+        content_type = "application/x-www-form-urlencoded",
+        example = json!({"grant_type": "client_credentials", "resource": "hotel"}),
+    ),
+    responses(
+        (status = 200, description = "The token.", body = Issued, example = json!(issue::example())),
+        OAuthInvalidRequest,
+        OAuthInvalidClient,
+        OAuthUnsupportedGrantType,
+        OAuthInvalidScope,
+        OAuthInvalidTarget,
+    ),
+)]
+async fn token(
     State(service): State<Arc<AuthService>>,
     call: Call,
     request: Request<Body>,

@@ -14,27 +14,57 @@ use axum::{
 use portcullis_audit::{Action, Outcome};
 use portcullis_store::{PasswordRecord, User};
 use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     accounts::PASSWORD_SCHEME,
     answer::{self, Refusal},
     caller::Caller,
     entitlement::entitle,
-    issue::{Issued, party_of},
+    issue::{self, Issued, party_of},
+    openapi::{
+        refusals::{InvalidCredentials, WeakPassword},
+        tags,
+    },
     password::Password,
     request::{self, Call},
     service::AuthService,
 };
 
-/// Deliberately without `Debug`.
-#[derive(Deserialize)]
+pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
+    OpenApiRouter::new().routes(routes!(change))
+}
+
+// Deliberately without `Debug`.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PasswordChange)]
 struct Change {
     current_password: Password,
     new_password: Password,
 }
 
-pub(crate) async fn change(
+/// Change the password
+///
+/// Every session of the user ends, this one included; the answer is a new one for the same resource.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/password",
+    operation_id = "change_password",
+    tag = tags::PROFILE,
+    security(("bearer" = [])),
+    request_body(content = Change, example = json!({
+        "current_password": "eleven blue lanterns", "new_password": "a ferry to the far island",
+    })),
+    responses(
+        (status = 200, description = "A token of the new session.", body = Issued, example = json!(issue::example())),
+        (status = 204, description = "Changed. Sign in again: the user has no token of this resource any more."),
+        InvalidCredentials,
+        WeakPassword,
+    ),
+)]
+async fn change(
     State(service): State<Arc<AuthService>>,
     call: Call,
     request: Request<Body>,

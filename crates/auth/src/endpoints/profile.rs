@@ -2,15 +2,20 @@
 
 use portcullis_store::User;
 use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
 
-#[derive(Serialize)]
+/// A user.
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Profile {
+    /// Never changes and never comes back for another user.
     id: String,
     username: Option<String>,
     email: Option<String>,
     display_name: Option<String>,
     roles: Vec<String>,
     disabled: bool,
+    /// RFC 3339, in UTC.
     created_at: String,
 }
 
@@ -26,4 +31,17 @@ impl From<User> for Profile {
             created_at: portcullis_audit::rfc3339(user.created_at),
         }
     }
+}
+
+/// For the description of the endpoints.
+pub(crate) fn example() -> Value {
+    json!({
+        "id": "0197f3c2-5a41-7d10-9e2f-6f1d2c3b4a59",
+        "username": "saad",
+        "email": "saad@example.com",
+        "display_name": null,
+        "roles": ["guest"],
+        "disabled": false,
+        "created_at": "2027-01-15T08:00:00.000Z",
+    })
 }

@@ -14,8 +14,10 @@ use portcullis_config::auth::Registration;
 use portcullis_policy::rejection::Rejection;
 use portcullis_store::{StoreError, User};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::profile::Profile;
+use super::profile::{self, Profile};
 use crate::{
     accounts::{AccountError, NewAccount, Strength, create_user},
     answer::{self, Refusal},
@@ -23,6 +25,11 @@ use crate::{
     entitlement::entitle,
     identifiers::{Email, Username},
     issue::{Issued, party_of},
+    openapi::{
+        also,
+        refusals::{Conflict, WeakPassword},
+        tags,
+    },
     password::Password,
     request::{self, Call, malformed_field},
     service::AuthService,
@@ -33,9 +40,19 @@ const BAD_USERNAME: &str =
 const BAD_EMAIL: &str = "The email is not an address that mail can be sent to.";
 const NAMELESS: &str = "Give a username, an email or both.";
 
-/// Deliberately without `Debug`.
-#[derive(Deserialize)]
+pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
+    OpenApiRouter::new().routes(routes!(register)).routes(also(
+        routes!(register),
+        "/v1/auth/signup",
+        "signup",
+    ))
+}
+
+/// A new user: `username`, `email` or both.
+// Deliberately without `Debug`.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Registration)]
 struct Registering {
     #[serde(default)]
     username: Option<String>,
@@ -44,15 +61,41 @@ struct Registering {
     password: Password,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Registered {
     user: Profile,
-    /// Absent where the default role has no scope of the default resource.
+    // Absent where the default role has no scope of the default resource.
     #[serde(flatten)]
     token: Option<Issued>,
 }
 
-pub(crate) async fn register(
+/// Register a user
+///
+/// By an administrator with `users:write`, or by anybody where the operator says so. The new user has the default role,
+/// and a token for the default resource where that role has a scope of it.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/register",
+    operation_id = "register",
+    tag = tags::SIGN_IN,
+    security((), ("bearer" = ["users:write"])),
+    request_body(content = Registering, example = json!({
+        "username": "saad", "email": "saad@example.com", "password": "eleven blue lanterns",
+    })),
+    responses(
+        (status = 201, description = "The new user.", body = Registered, example = json!({
+            "user": profile::example(),
+            "access_token": "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJyZXNvdXJjZSI6ImhvdGVsIn0.c2lnbmF0dXJl",
+            "token_type": "bearer",
+            "expires_in": 300,
+            "resource": "hotel",
+            "scope": "hotel:read",
+        })),
+        Conflict,
+        WeakPassword,
+    ),
+)]
+async fn register(
     State(service): State<Arc<AuthService>>,
     call: Call,
     request: Request<Body>,

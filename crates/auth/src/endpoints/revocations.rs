@@ -12,9 +12,12 @@ use portcullis_config::units::Timestamp;
 use portcullis_policy::rejection::Rejection;
 use portcullis_tokens::Revocation;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     answer::{self, Refusal},
+    openapi::tags,
     request::{Call, malformed_field},
     service::AuthService,
 };
@@ -24,8 +27,13 @@ const LONGEST_WAIT: u64 = 20;
 const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
 const BAD_QUERY: &str = "The query takes after, a number, and wait, seconds.";
 
-#[derive(Deserialize)]
+pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
+    OpenApiRouter::new().routes(routes!(follow))
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Place {
     /// The last number read; none yet where absent.
     #[serde(default)]
@@ -35,16 +43,19 @@ struct Place {
     wait: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Revocations)]
 struct Page {
     revocations: Vec<Entry>,
     /// What to send as `after` the next time.
     next: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Revocation)]
 struct Entry {
     seq: u64,
+    /// `session`, `user` or `key`.
     kind: &'static str,
     id: String,
     /// Of a user or a client: tokens with a lower `ver` are meant.
@@ -54,7 +65,24 @@ struct Entry {
     until: u64,
 }
 
-pub(crate) async fn follow(
+/// Follow revocations
+///
+/// For gateways that verify our tokens without this database. Who has read all waits for the next, for `wait` seconds.
+#[utoipa::path(
+    get,
+    path = "/v1/revocations",
+    operation_id = "follow_revocations",
+    tag = tags::ADMINISTRATION,
+    security(("bearer" = ["revocations:read"]), ("client" = ["revocations:read"])),
+    params(Place),
+    responses((status = 200, description = "What came after that.", body = Page, example = json!({
+        "revocations": [{
+            "seq": 8, "kind": "session", "id": "0197f3c2-5a41-7d10-9e2f-6f1d2c3b4a59", "until": 1800000300000_u64,
+        }],
+        "next": 8,
+    }))),
+)]
+async fn follow(
     State(service): State<Arc<AuthService>>,
     call: Call,
     headers: HeaderMap,

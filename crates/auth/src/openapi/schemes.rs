@@ -1,0 +1,33 @@
+//! How a caller proves who it is: the names that `security(…)` of an annotation uses.
+
+use portcullis_config::auth::{Auth, PORTCULLIS_SCOPES};
+use utoipa::openapi::security::{
+    ClientCredentials, Flow, Http, HttpAuthScheme, HttpBuilder, OAuth2, Scopes, SecurityScheme,
+};
+
+/// An access token, of a user or of a client.
+pub(crate) const BEARER: &str = "bearer";
+/// The way to one for programs.
+pub(crate) const CLIENT: &str = "client";
+/// The id and the secret of a client, at OAuth's endpoints.
+pub(crate) const CLIENT_SECRET: &str = "client_secret";
+
+pub(super) fn all(config: &Auth) -> [(String, SecurityScheme); 3] {
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT")
+        .description(Some("The `access_token` of a sign-in."))
+        .build();
+    let token_url = format!("{}/oauth/token", config.issuer.trim_end_matches('/'));
+    let scopes = Scopes::from_iter(PORTCULLIS_SCOPES.iter().map(|scope| (*scope, "")));
+    let flow = Flow::ClientCredentials(ClientCredentials::new(token_url, scopes));
+    let secret = Http::new(HttpAuthScheme::Basic);
+    [
+        (BEARER.to_owned(), SecurityScheme::Http(bearer)),
+        (
+            CLIENT.to_owned(),
+            SecurityScheme::OAuth2(OAuth2::new([flow])),
+        ),
+        (CLIENT_SECRET.to_owned(), SecurityScheme::Http(secret)),
+    ]
+}
