@@ -220,6 +220,17 @@ words! {
         ClientEnabled = "client_enabled",
         /// A user who was signed in was asked for the password again. Only refusals are kept; a success shows in what it was for.
         PasswordConfirmed = "password_confirmed",
+        /// The first proof was right; a second is asked for.
+        MfaChallenged = "mfa_challenged",
+        /// The reason says whether it was a code of the app or a recovery code.
+        MfaSuccess = "mfa_success",
+        MfaFailure = "mfa_failure",
+        /// Its secret was shown. Until a code confirms it, nothing is asked for.
+        MfaBegun = "mfa_begun",
+        MfaEnabled = "mfa_enabled",
+        MfaDisabled = "mfa_disabled",
+        RecoveryCodeUsed = "recovery_code_used",
+        RecoveryCodesReplaced = "recovery_codes_replaced",
         PasswordChanged = "password_changed",
         ProfileChanged = "profile_changed",
         SigningKeyCreated = "signing_key_created",

@@ -216,9 +216,9 @@ impl Rejection {
                 "The gateway cannot tell at the moment whether this token was revoked. Try again shortly."
             }
             Self::StoreUnavailable => "Storage cannot be reached at the moment. Try again shortly.",
-            Self::InvalidCredentials => "The name and the password do not open an account here.",
+            Self::InvalidCredentials => "What you sent does not open an account here.",
             Self::MfaRequired => {
-                "The password is right; a second factor is needed to finish signing in."
+                "The first proof was right. Send the challenge with a code to finish signing in."
             }
             Self::ResourceNotAllowed => "Your account is not entitled to tokens for this resource.",
             Self::Conflict => "This would collide with something that exists already.",

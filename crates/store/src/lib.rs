@@ -13,10 +13,12 @@ mod store;
 
 mod audit;
 mod backup;
+mod challenges;
 mod clients;
 mod keys;
 mod limits;
 mod revocations;
+mod second_factors;
 mod sessions;
 mod users;
 
@@ -25,10 +27,12 @@ mod conformance;
 
 pub use audit::{AuditCursor, AuditFilter, AuditParty, AuditRow};
 pub use backup::BackupError;
+pub use challenges::Challenge;
 pub use clients::{Client, NewClient};
 pub use error::StoreError;
 pub use keys::{KeyState, StoredKey};
 pub use limits::RedisLimits;
+pub use second_factors::{CodeTry, FirstCode, TotpSecret, UsedCode};
 pub use sessions::NewSession;
 pub use store::{Observer, OpenMode, Store};
 pub use users::{NewUser, PasswordRecord, User};

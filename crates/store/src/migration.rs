@@ -36,7 +36,16 @@ macro_rules! step {
 }
 
 /// In order; the place in this list is the version that the database keeps.
-const STEPS: &[Step] = &[step!("0001_foundation"), step!("0002_clients")];
+const STEPS: &[Step] = &[
+    step!("0001_foundation"),
+    step!("0002_clients"),
+    step!("0003_second_factors"),
+];
+
+#[cfg(test)]
+pub(crate) fn names() -> Vec<&'static str> {
+    STEPS.iter().map(|step| step.name).collect()
+}
 
 pub(crate) async fn apply(engine: &Engine) -> Result<Vec<String>, StoreError> {
     within_limit(LIMIT, async {

@@ -9,6 +9,7 @@ mod keys;
 mod migrating;
 mod outage;
 mod revocations;
+mod second_factors;
 mod sessions;
 mod users;
 
@@ -54,6 +55,19 @@ conformance! {
     outage::an_abandoned_change_leaves_nothing_half_done,
     revocations::a_moot_revocation_is_neither_told_nor_kept,
     revocations::a_poller_never_misses_a_revocation,
+    second_factors::a_challenge_ends_with_its_tries_and_its_time,
+    second_factors::a_challenge_that_races_with_a_disable_is_not_opened,
+    second_factors::a_removed_factor_leaves_nothing_behind,
+    second_factors::a_secret_is_shown_again_until_it_is_confirmed,
+    second_factors::a_secret_of_nobody_is_not_kept,
+    second_factors::an_abandoned_secret_is_swept_and_a_confirmed_one_stays,
+    second_factors::another_users_recovery_code_opens_nothing,
+    second_factors::many_tries_at_once_are_no_more_than_one_after_the_other,
+    second_factors::new_recovery_codes_end_the_old_ones,
+    second_factors::no_step_is_taken_twice_or_after_a_later_one,
+    second_factors::of_many_who_redeem_one_challenge_one_gets_in,
+    second_factors::of_many_who_use_one_code_one_gets_in,
+    second_factors::wrong_codes_hold_up_the_next_until_a_right_one,
     sessions::a_session_is_swept_at_its_absolute_end,
     sessions::a_session_of_nobody_is_not_opened,
     sessions::a_session_and_its_events_are_one_change,
