@@ -205,6 +205,12 @@ words! {
         LoginSuccess = "login_success",
         LoginFailure = "login_failure",
         TokenIssued = "token_issued",
+        /// A refresh token gave its successor and an access token; `repeated` is the reason where it had done so a moment before.
+        TokenRefreshed = "token_refreshed",
+        /// A refresh token was presented that was spent long ago: two hold the session, and it was ended.
+        TokenReused = "token_reused",
+        /// By logout, or by an administrator; with a user as the target, all of them.
+        SessionEnded = "session_ended",
         /// Admission said no: token, access, address.
         AccessDenied = "access_denied",
         RateLimited = "rate_limited",

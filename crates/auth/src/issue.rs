@@ -99,8 +99,8 @@ impl AuthService {
         // Signed first: a session whose token could not be made would be a row about nothing.
         let access_token = self.sign(&claims)?;
         reasons.push(self.issued_event(user, &entitlement, &session.sid, call));
-        self.store
-            .open_session(&session, &reasons)
+        self.sessions
+            .open(&session, &reasons)
             .await
             .map_err(refused_session)?;
         Ok(Issued::new(access_token, entitlement))
@@ -167,7 +167,7 @@ fn new_session(
         created_at: now,
         idle_expires_at: expires_at,
         absolute_expires_at: expires_at,
-        user_agent_hash: None,
+        user_agent: None,
         ip: call.address,
     })
 }

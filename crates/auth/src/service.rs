@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use portcullis_audit::{Action, Desk, Event, Outcome, Party};
 use portcullis_config::{auth::Auth, units::Timestamp};
 use portcullis_policy::breaker::BreakerSwitch;
-use portcullis_store::{Store, User};
+use portcullis_store::{Sessions, Store, User};
 use portcullis_tokens::{LOCAL_CLOCK_SKEW, Revocation, Revocations, Verifier};
 
 use crate::{
@@ -19,6 +19,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct AuthParts<'a> {
     pub config: Auth,
     pub store: Store,
+    pub sessions: Sessions,
     pub signer: Arc<SigningKeys>,
     pub hasher: Arc<Hasher>,
     pub desk: Arc<Desk>,
@@ -34,6 +35,7 @@ pub struct AuthParts<'a> {
 pub struct AuthService {
     pub(crate) config: Auth,
     pub(crate) store: Store,
+    pub(crate) sessions: Sessions,
     pub(crate) signer: Arc<SigningKeys>,
     pub(crate) hasher: Arc<Hasher>,
     pub(crate) desk: Arc<Desk>,
@@ -53,6 +55,7 @@ impl AuthService {
             throttle: Throttle::new(parts.config.throttle),
             config: parts.config,
             store: parts.store,
+            sessions: parts.sessions,
             signer: parts.signer,
             hasher: parts.hasher,
             desk: parts.desk,

@@ -31,7 +31,7 @@ use portcullis_config::{
     storage::Database,
     units::{ByteSize, Rate, Timestamp},
 };
-use portcullis_store::{AuditFilter, AuditRow, OpenMode, Store, User};
+use portcullis_store::{AuditFilter, AuditRow, OpenMode, Sessions, Store, User};
 use portcullis_tokens::{
     IssuerSpec, KeySet, Revocations, SigningAlgorithm, SigningKey, Verifier, VerifierParts,
 };
@@ -148,6 +148,7 @@ impl House {
             hasher: Arc::new(Hasher::start(&config.password, 1).unwrap()),
             verifier: Arc::new(verifier(&config, &key, &revocations)),
             config,
+            sessions: Sessions::Database(store.clone()),
             store,
             signer: Arc::new(SigningKeys::new(key, [])),
             desk: Arc::new(Desk::default()),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use portcullis_store::{Store, StoreError};
+use portcullis_store::{Sessions, Store, StoreError};
 use portcullis_tokens::Revocations;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -13,22 +13,22 @@ const EVERY: Duration = Duration::from_secs(60);
 const BATCHES: usize = 50;
 
 /// Runs until the runtime ends.
-pub(crate) async fn keep_house(store: Store, revocations: Arc<Revocations>) {
+pub(crate) async fn keep_house(store: Store, sessions: Sessions, revocations: Arc<Revocations>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         revocations.sweep(clock::wall());
-        if let Err(error) = clear(&store).await {
+        if let Err(error) = clear(&store, &sessions).await {
             tracing::warn!(%error, "what is moot could not be cleared");
         }
     }
 }
 
-async fn clear(store: &Store) -> Result<(), StoreError> {
+async fn clear(store: &Store, sessions: &Sessions) -> Result<(), StoreError> {
     for _ in 0..BATCHES {
         let now = clock::wall();
-        if store.sweep_revocations(now).await? + store.sweep_sessions(now).await? == 0 {
+        if store.sweep_revocations(now).await? + sessions.sweep(now).await? == 0 {
             break;
         }
     }

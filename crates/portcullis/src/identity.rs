@@ -8,7 +8,7 @@ use portcullis_audit::Desk;
 use portcullis_auth::{AuthParts, AuthService, SigningKeys, password::Hasher};
 use portcullis_config::{Config, auth::Auth};
 use portcullis_outbound::{issuer_keys::KeyKeeper, revocation_feeds::FeedKeeper};
-use portcullis_store::Store;
+use portcullis_store::{Sessions, Store};
 use portcullis_tokens::{Revocations, SigningKey, Verifier};
 use prometheus::Registry;
 use tempfile::TempDir;
@@ -40,6 +40,7 @@ pub(crate) struct Identity {
 struct Own {
     settings: Auth,
     store: Store,
+    sessions: Sessions,
     signing: Arc<SigningKey>,
     revocations: Arc<Revocations>,
 }
@@ -95,6 +96,7 @@ impl Identity {
         let service = AuthService::new(AuthParts {
             config: own.settings.clone(),
             store: own.store.clone(),
+            sessions: own.sessions.clone(),
             signer: Arc::new(SigningKeys::new(Arc::clone(&own.signing), [])),
             hasher: Arc::new(Hasher::start(&own.settings.password, cores)?),
             desk: Arc::clone(desk),
@@ -141,10 +143,13 @@ impl Own {
         let signing = Arc::new(keys::signing_key(auth, store, &root).await?);
         let feed = RevocationFeed::read(store.clone(), Arc::clone(&revocations)).await;
         tokio::spawn(feed.context("cannot read the revocations")?.follow());
-        tokio::spawn(keep_house(store.clone(), Arc::clone(&revocations)));
+        let sessions = Sessions::Database(store.clone());
+        let house = keep_house(store.clone(), sessions.clone(), Arc::clone(&revocations));
+        tokio::spawn(house);
         Ok(Self {
             settings: auth.clone(),
             store: store.clone(),
+            sessions,
             signing,
             revocations,
         })

@@ -33,6 +33,6 @@ pub use error::StoreError;
 pub use keys::{KeyState, StoredKey};
 pub use limits::RedisLimits;
 pub use second_factors::{CodeTry, FirstCode, TotpSecret, UsedCode};
-pub use sessions::NewSession;
+pub use sessions::{NewSession, OthersEnd, Presented, Rotation, Session, SessionEnd, Sessions};
 pub use store::{Observer, OpenMode, Store};
 pub use users::{NewUser, PasswordRecord, User};

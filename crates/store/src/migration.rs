@@ -40,6 +40,7 @@ const STEPS: &[Step] = &[
     step!("0001_foundation"),
     step!("0002_clients"),
     step!("0003_second_factors"),
+    step!("0004_sessions"),
 ];
 
 #[cfg(test)]

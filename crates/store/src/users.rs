@@ -14,6 +14,7 @@ use crate::{
     engine::{Row, Transaction, values},
     error::StoreError,
     revocations,
+    sessions::Session,
     store::Store,
 };
 
@@ -47,6 +48,9 @@ const REPLACE_PASSWORD: &str = "UPDATE users SET password_hash = $3, password_sc
 /// Nothing is changed unless the user is still the one whose password was checked.
 const SET_PASSWORD: &str =
     "UPDATE users SET password_hash = $3, password_scheme = $4 WHERE id = $1 AND version = $2";
+/// Both sides see the version as it was: sessions opened with it or a lower one are below the fence.
+const RAISE_FENCE: &str = "UPDATE users SET version = version + 1, session_fence = version + 1, updated_ms = $2 \
+     WHERE id = $1 RETURNING version";
 const RAISE_VERSION: &str =
     "UPDATE users SET version = version + 1, updated_ms = $2 WHERE id = $1 RETURNING version";
 
@@ -59,10 +63,19 @@ pub struct User {
     pub disabled: bool,
     /// Goes up whenever tokens issued before must not be good any more; tokens carry it as `ver`.
     pub version: u64,
+    /// Sessions that were opened with a lower version have ended.
+    pub session_fence: u64,
     /// Sorted by name.
     pub roles: Vec<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+impl User {
+    /// Whether a session of this user goes on: not where the user is disabled, and not after an end of all.
+    pub fn keeps(&self, session: &Session) -> bool {
+        !self.disabled && session.user_id == self.id && session.user_version >= self.session_fence
+    }
 }
 
 /// What a user begins with. The `_key` fields are the mapped forms that names are compared in; a username's must not contain `@`
@@ -175,8 +188,8 @@ impl Store {
         users(&rows)
     }
 
-    /// Tokens issued before are refused until `revocation_until`, when the last of them has expired. Saying what is so already
-    /// changes nothing, but is kept in the log.
+    /// Tokens issued before are refused until `revocation_until`, when the last of them has expired; a disabled user's sessions end.
+    /// Saying what is so already changes nothing, but is kept in the log.
     pub async fn set_disabled(
         &self,
         id: &str,
@@ -186,12 +199,25 @@ impl Store {
     ) -> Result<User, StoreError> {
         let mut tx = self.engine.begin().await?;
         if tx.execute(SET_DISABLED, values![id, disabled]).await? > 0 {
-            outdate_tokens(&mut tx, id, revocation_until, event).await?;
+            let raise = if disabled { RAISE_FENCE } else { RAISE_VERSION };
+            outdate(&mut tx, raise, id, revocation_until, event).await?;
         }
         self.finish(tx, id, event).await
     }
 
-    /// As [`Store::set_disabled`] with regard to tokens and repetition.
+    /// Ends all sessions of the user, wherever they are kept, with all tokens issued before.
+    pub async fn end_all_sessions(
+        &self,
+        id: &str,
+        revocation_until: Timestamp,
+        event: &Event,
+    ) -> Result<User, StoreError> {
+        let mut tx = self.engine.begin().await?;
+        end_sessions(&mut tx, id, revocation_until, event).await?;
+        self.finish(tx, id, event).await
+    }
+
+    /// As [`Store::set_disabled`] with regard to tokens and repetition; sessions go on with the roles that are left.
     pub async fn grant_role(
         &self,
         id: &str,
@@ -206,7 +232,7 @@ impl Store {
         self.finish(tx, id, event).await
     }
 
-    /// As [`Store::set_disabled`] with regard to tokens and repetition.
+    /// As [`Store::grant_role`].
     pub async fn revoke_role(
         &self,
         id: &str,
@@ -233,7 +259,7 @@ impl Store {
         self.finish(tx, id, event).await
     }
 
-    /// Another password, after which no token from before is good. `Conflict` if the user has changed since it
+    /// Another password, after which no token and no session from before is good. `Conflict` if the user has changed since it
     /// was read: of two changes that race one wins, and none of them undoes a disable.
     pub async fn set_password(
         &self,
@@ -248,7 +274,7 @@ impl Store {
         if tx.execute(SET_PASSWORD, values).await? == 0 {
             return Err(StoreError::Conflict);
         }
-        outdate_tokens(&mut tx, id, revocation_until, event).await?;
+        end_sessions(&mut tx, id, revocation_until, event).await?;
         self.finish(tx, id, event).await
     }
 
@@ -290,8 +316,28 @@ async fn outdate_tokens(
     until: Timestamp,
     event: &Event,
 ) -> Result<(), StoreError> {
+    outdate(tx, RAISE_VERSION, id, until, event).await
+}
+
+/// For changes after which nobody who was signed in may stay so. The sessions themselves are not touched: see [`User::keeps`].
+pub(crate) async fn end_sessions(
+    tx: &mut Transaction,
+    id: &str,
+    until: Timestamp,
+    event: &Event,
+) -> Result<(), StoreError> {
+    outdate(tx, RAISE_FENCE, id, until, event).await
+}
+
+async fn outdate(
+    tx: &mut Transaction,
+    raise: &'static str,
+    id: &str,
+    until: Timestamp,
+    event: &Event,
+) -> Result<(), StoreError> {
     let row = tx
-        .row(RAISE_VERSION, values![id, event.at])
+        .row(raise, values![id, event.at])
         .await?
         .ok_or(StoreError::NotFound)?;
     let revocation = Revocation::UserBefore {
@@ -324,6 +370,7 @@ fn user(id: String, row: &Row) -> Result<User, StoreError> {
         display_name: row.read("display_name")?,
         disabled: row.read("disabled")?,
         version: row.number("version")?,
+        session_fence: row.number("session_fence")?,
         roles: Vec::new(),
         created_at: row.instant("created_ms")?,
         updated_at: row.instant("updated_ms")?,

@@ -6,7 +6,7 @@ use portcullis_audit::{Action, Event, Outcome, Party, PartyKind};
 use tokio::task::JoinSet;
 
 use super::bench::{Bench, LATER, NOW, event, session, verified};
-use crate::{AuditFilter, AuditParty, StoreError};
+use crate::{AuditFilter, AuditParty, Sessions, StoreError};
 
 pub(super) async fn a_change_whose_audit_row_cannot_be_kept_leaves_nothing(bench: &Bench) {
     let user = bench.user("saad").await;
@@ -39,8 +39,8 @@ pub(super) async fn a_change_whose_audit_row_cannot_be_kept_leaves_nothing(bench
             .is_err()
     );
     assert!(
-        store
-            .open_session(&session("s1", &user), std::slice::from_ref(&told))
+        Sessions::Database(store.clone())
+            .open(&session("s1", &user), std::slice::from_ref(&told))
             .await
             .is_err()
     );
@@ -105,8 +105,8 @@ pub(super) async fn the_chain_verifies_after_mixed_concurrent_writers(bench: &Be
                     .create_user(&new, &[], &event(Action::UserCreated))
                     .await;
                 assert!(matches!(refused, Err(StoreError::Taken)));
-                store
-                    .open_session(&session(&user.id, &user), &[event(Action::LoginSuccess)])
+                Sessions::Database(store.clone())
+                    .open(&session(&user.id, &user), &[event(Action::LoginSuccess)])
                     .await
                     .unwrap();
             }

@@ -10,7 +10,7 @@ use portcullis_config::{storage::Database, units::Timestamp};
 use portcullis_harness::postgres::Postgres;
 use tempfile::TempDir;
 
-use crate::{AuditFilter, AuditRow, NewSession, NewUser, OpenMode, Store, User};
+use crate::{AuditFilter, AuditRow, NewSession, NewUser, OpenMode, Sessions, Store, User};
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 pub(super) const LATER: Timestamp = Timestamp::from_millis(1_700_000_900_000);
@@ -90,6 +90,10 @@ impl Bench {
             .unwrap()
     }
 
+    pub(super) fn sessions(&self) -> Sessions {
+        Sessions::Database(self.store.clone())
+    }
+
     pub(super) async fn actions(&self) -> Vec<String> {
         self.rows()
             .await
@@ -155,7 +159,7 @@ pub(super) fn session(sid: &str, user: &User) -> NewSession {
         created_at: NOW,
         idle_expires_at: LATER,
         absolute_expires_at: LATER,
-        user_agent_hash: None,
+        user_agent: None,
         ip: "2001:db8::7".parse().ok(),
     }
 }

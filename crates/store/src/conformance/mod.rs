@@ -9,6 +9,7 @@ mod keys;
 mod migrating;
 mod outage;
 mod revocations;
+mod rotation;
 mod second_factors;
 mod sessions;
 mod users;
@@ -55,6 +56,14 @@ conformance! {
     outage::an_abandoned_change_leaves_nothing_half_done,
     revocations::a_moot_revocation_is_neither_told_nor_kept,
     revocations::a_poller_never_misses_a_revocation,
+    rotation::a_current_token_moves_the_session_on,
+    rotation::a_spent_token_in_the_grace_gets_the_same_successor,
+    rotation::a_spent_token_outside_the_grace_ends_its_session,
+    rotation::a_token_that_no_history_made_ends_its_session,
+    rotation::many_who_present_one_token_make_one_successor,
+    rotation::repeats_are_bounded_and_leave_the_session_alive,
+    rotation::what_has_ended_or_expired_is_not_rotated,
+    rotation::of_a_rotation_and_an_end_no_session_survives,
     second_factors::a_challenge_ends_with_its_tries_and_its_time,
     second_factors::a_challenge_that_races_with_a_disable_is_not_opened,
     second_factors::a_removed_factor_leaves_nothing_behind,
@@ -68,10 +77,15 @@ conformance! {
     second_factors::of_many_who_redeem_one_challenge_one_gets_in,
     second_factors::of_many_who_use_one_code_one_gets_in,
     second_factors::wrong_codes_hold_up_the_next_until_a_right_one,
-    sessions::a_session_is_swept_at_its_absolute_end,
-    sessions::a_session_of_nobody_is_not_opened,
     sessions::a_session_and_its_events_are_one_change,
+    sessions::a_session_ends_once_and_for_its_user_only,
+    sessions::a_session_is_swept_at_its_end,
+    sessions::a_session_of_nobody_is_not_opened,
+    sessions::a_session_reads_back_as_it_was_opened,
     sessions::a_sign_in_that_races_with_a_disable_does_not_win,
+    sessions::an_end_of_all_ends_what_was_opened_and_nothing_later,
+    sessions::sessions_come_in_pages_the_latest_first,
+    sessions::the_others_end_and_the_one_that_is_kept_goes_on,
     users::a_change_of_nobody_is_not_found_and_leaves_no_row,
     users::a_created_user_reads_back_with_its_roles,
     users::a_disabled_user_is_enabled_again,
