@@ -98,6 +98,11 @@ pub enum SignError {
     Failed,
 }
 
+/// Garbage, another's, or of another root key: whoever presents it is told nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the text is no refresh token of ours")]
+pub struct RefreshTokenError;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WrapError {
     #[error("the key could not be wrapped")]

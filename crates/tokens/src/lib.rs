@@ -19,6 +19,7 @@ mod json;
 mod jwks;
 mod keys;
 mod principal;
+mod refresh;
 mod remembered;
 pub mod renewal;
 mod revocations;
@@ -34,12 +35,13 @@ mod tests;
 pub use crate::{
     cache::CacheCounts,
     claims::AccessClaims,
-    error::{KeyError, SignError, TokenError, WrapError},
+    error::{KeyError, RefreshTokenError, SignError, TokenError, WrapError},
     issuer::{IssuerSpec, LOCAL_CLOCK_SKEW, OWN_RESOURCE},
     issuer_keys::{IssuerKeys, KeyRenewal, Renewal},
     jwks::{KeyFault, KeySetError, MAX_KEY_SET_BYTES, PublishedKeys, SkippedKey},
     keys::{KeySet, VerificationKey},
     principal::{IssuerName, Principal},
+    refresh::{RefreshKey, RefreshToken},
     remembered::RememberedClaims,
     revocations::{Bearer, Revocation, Revocations, STALE_AFTER},
     scopes::{InvalidScope, ScopeSet},
