@@ -6,6 +6,7 @@ mod clients;
 mod described;
 mod hostile;
 mod login;
+mod pages;
 mod password_change;
 mod published;
 

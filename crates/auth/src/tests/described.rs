@@ -343,19 +343,10 @@ fn no_two_subjects_have_a_schema_of_the_same_name() {
 }
 
 #[tokio::test]
-async fn the_document_is_served_once_to_each_client() {
+async fn the_document_is_what_is_served() {
     let house = House::open().await;
     let answer = house.get("/openapi.json", None).await;
     assert_eq!((answer.status, answer.json()), (StatusCode::OK, document()));
     assert_eq!(answer.json()["openapi"], "3.1.0");
     assert_eq!(answer.json()["servers"][0]["url"], super::ISSUER);
-    let mut again = request(Method::GET, "/openapi.json", None, Body::empty());
-    again
-        .headers_mut()
-        .insert(header::IF_NONE_MATCH, answer.headers[header::ETAG].clone());
-    let again = house.send(again).await;
-    assert_eq!(
-        (again.status, again.text.as_str()),
-        (StatusCode::NOT_MODIFIED, "")
-    );
 }

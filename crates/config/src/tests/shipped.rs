@@ -17,8 +17,8 @@ fn shipped() -> Config {
 fn the_shipped_file_loads_without_any_secret_set() {
     assert_eq!(
         shipped().routes.len(),
-        21,
-        "three services, read and written, and the ways to the auth service"
+        25,
+        "three services, read and written, the ways to the auth service and its pages"
     );
 }
 

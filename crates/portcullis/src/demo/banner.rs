@@ -20,6 +20,7 @@ pub(super) fn banner(places: &Places) -> String {
         r#"
 Portcullis listens on http://{gateway} (metrics and health: http://{admin}).
 Users: saad / 1234 (guest: hotel and event), admin / admin (everything). Ctrl-C ends it.
+The endpoints to read and to try out: http://{gateway}/docs (or http://{gateway}/redoc)
 
 # 401: nobody passes without a token
 curl -i http://{gateway}/hotel-db
