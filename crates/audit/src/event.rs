@@ -240,6 +240,12 @@ words! {
         PasswordChanged = "password_changed",
         ProfileChanged = "profile_changed",
         SigningKeyCreated = "signing_key_created",
+        /// It signs from now on.
+        SigningKeyActivated = "signing_key_activated",
+        /// Taken back, so that it verifies nothing any more.
+        SigningKeyRetired = "signing_key_retired",
+        /// Nothing that it signed can be good any more.
+        SigningKeyRemoved = "signing_key_removed",
         GatewayStarted = "gateway_started",
         GatewayStopped = "gateway_stopped",
         ConfigurationLoaded = "configuration_loaded",

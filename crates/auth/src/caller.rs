@@ -31,6 +31,8 @@ pub(crate) enum AdminScope {
     UsersWrite,
     /// To see them as well: there is no use in looking alone.
     BreakersWrite,
+    /// To see them as well.
+    KeysRotate,
     RevocationsRead,
 }
 
@@ -40,6 +42,7 @@ impl AdminScope {
             Self::UsersRead => "users:read",
             Self::UsersWrite => "users:write",
             Self::BreakersWrite => "breakers:write",
+            Self::KeysRotate => "keys:rotate",
             Self::RevocationsRead => "revocations:read",
         }
     }
@@ -54,6 +57,9 @@ impl AdminScope {
             }
             Self::BreakersWrite => {
                 r#"Bearer realm="portcullis", error="insufficient_scope", scope="breakers:write""#
+            }
+            Self::KeysRotate => {
+                r#"Bearer realm="portcullis", error="insufficient_scope", scope="keys:rotate""#
             }
             Self::RevocationsRead => {
                 r#"Bearer realm="portcullis", error="insufficient_scope", scope="revocations:read""#

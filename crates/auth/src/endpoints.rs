@@ -1,6 +1,7 @@
 //! One file for each group of endpoints, each with its routes.
 
 mod admin_breakers;
+mod admin_keys;
 mod admin_users;
 mod health;
 mod login;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<OpenApiRouter<Arc<AuthService>>> {
         me::routes(),
         admin_users::routes(),
         admin_breakers::routes(),
+        admin_keys::routes(),
         revocations::routes(),
         oauth_token::routes(),
         well_known::routes(),

@@ -1,14 +1,12 @@
 //! Making an access token: the session and its audit rows are committed first, then the token leaves.
 
-use std::sync::Arc;
-
 use portcullis_audit::{Action, Event, Outcome, Party, PartyKind};
 use portcullis_config::units::Timestamp;
 use portcullis_policy::rejection::Rejection;
 use portcullis_store::{NewSession, StoreError, User};
-use portcullis_tokens::{AccessClaims, SigningKey};
+use portcullis_tokens::AccessClaims;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::{
@@ -17,33 +15,6 @@ use crate::{
 
 /// The `client_id` of tokens that a user got by signing in here, without an OAuth client in between.
 const FIRST_PARTY_CLIENT: &str = "portcullis";
-
-/// The key that signs, and the key set that others verify with, which may hold retired keys as well.
-pub struct SigningKeys {
-    active: Arc<SigningKey>,
-    published: Vec<Value>,
-}
-
-impl SigningKeys {
-    pub fn new<'k>(
-        active: Arc<SigningKey>,
-        retired: impl IntoIterator<Item = &'k SigningKey>,
-    ) -> Self {
-        let published = active
-            .public_jwk()
-            .into_iter()
-            .chain(retired.into_iter().filter_map(SigningKey::public_jwk));
-        Self {
-            published: published.collect(),
-            active,
-        }
-    }
-
-    /// Entries of the JWK set, public members only. Empty with HS256.
-    pub(crate) fn published(&self) -> &[Value] {
-        &self.published
-    }
-}
 
 /// The token response of RFC 6749 section 5.1, with the resource it is for.
 // Never printed.
@@ -107,7 +78,7 @@ impl AuthService {
     }
 
     pub(crate) fn sign(&self, claims: &AccessClaims) -> Result<String, Refusal> {
-        let signed = self.signer.active.sign(claims);
+        let signed = self.signer.sign(claims);
         signed.map_err(|error| Refusal::internal(format!("signing: {error}")))
     }
 

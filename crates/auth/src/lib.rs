@@ -29,6 +29,7 @@ mod request;
 mod router;
 mod service;
 mod sign_in;
+mod signing_keys;
 mod throttle;
 
 #[cfg(test)]
@@ -36,5 +37,5 @@ mod tests;
 
 pub use accounts::{AccountError, NewAccount, Strength, create_user};
 pub use clients::{ClientError, client_party, create_client};
-pub use issue::SigningKeys;
 pub use service::{AuthParts, AuthService, Clock};
+pub use signing_keys::{KeptKeys, KeysError, RetiredKey, SigningKeys};

@@ -9,8 +9,8 @@ use portcullis_store::{Sessions, Store, User};
 use portcullis_tokens::{LOCAL_CLOCK_SKEW, Revocation, Revocations, Verifier};
 
 use crate::{
-    issue::SigningKeys, log_watch::LogWatch, metrics::Metrics, password::Hasher, request::Call,
-    throttle::Throttle,
+    log_watch::LogWatch, metrics::Metrics, password::Hasher, request::Call,
+    signing_keys::SigningKeys, throttle::Throttle,
 };
 
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;

@@ -5,6 +5,7 @@ mod breakers;
 mod clients;
 mod described;
 mod hostile;
+mod keys;
 mod login;
 mod pages;
 mod password_change;
@@ -29,12 +30,13 @@ use portcullis_audit::{Action, Desk, Event, Outcome, Party};
 use portcullis_config::{
     auth::{Auth, HashCost, PasswordRules, Registration, Resource, RoleScopes, Signing, Throttle},
     issuers::{Algorithm, ClaimNames, Issuer, KeySource, TokenType},
-    storage::Database,
+    storage::{Database, RootKeyBytes},
     units::{ByteSize, Rate, Timestamp},
 };
 use portcullis_store::{AuditFilter, AuditRow, OpenMode, Sessions, Store, User};
 use portcullis_tokens::{
-    IssuerSpec, KeySet, Revocations, SigningAlgorithm, SigningKey, Verifier, VerifierParts,
+    IssuerKeys, IssuerSpec, KeySet, Revocations, SigningAlgorithm, Verifier, VerifierParts,
+    rotation::Rotation,
 };
 use prometheus::Registry;
 use secrecy::SecretString;
@@ -43,7 +45,7 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 use crate::{
-    AuthParts, AuthService, NewAccount, SigningKeys, Strength, create_user,
+    AuthParts, AuthService, KeptKeys, NewAccount, SigningKeys, Strength, create_user,
     identifiers::{Email, Username},
     password::{Hasher, Password},
 };
@@ -66,6 +68,7 @@ pub(crate) fn auth_config() -> Auth {
     Auth {
         issuer: ISSUER.to_owned(),
         signing: Signing::Es256,
+        rotate_every: Duration::from_secs(30 * 86_400),
         access_token_lifetime: Duration::from_secs(300),
         registration: Registration::Admin,
         default_resource: Some("hotel".to_owned()),
@@ -141,17 +144,24 @@ impl House {
             .await
             .unwrap();
         store.migrate().await.unwrap();
-        let key = Arc::new(SigningKey::generate(SigningAlgorithm::Es256).unwrap());
+        let rotation = Rotation {
+            every: config.rotate_every,
+            algorithm: SigningAlgorithm::Es256,
+            token_lifetime: config.access_token_lifetime,
+            since: NOW,
+        };
+        let kept = KeptKeys::new(store.clone(), &RootKeyBytes::new([7; 32]), rotation);
+        let signer = Arc::new(SigningKeys::open(kept, NOW).await.unwrap());
         let revocations = Arc::new(Revocations::new());
         let clock = Arc::new(AtomicU64::new(NOW.as_millis()));
         let registry = Registry::new();
         let parts = AuthParts {
             hasher: Arc::new(Hasher::start(&config.password, 1).unwrap()),
-            verifier: Arc::new(verifier(&config, &key, &revocations)),
+            verifier: Arc::new(verifier(&config, signer.verifying(), &revocations)),
             config,
             sessions: Sessions::Database(store.clone()),
             store,
-            signer: Arc::new(SigningKeys::new(key, [])),
+            signer,
             desk: Arc::new(Desk::default()),
             clock: Arc::new({
                 let clock = Arc::clone(&clock);
@@ -262,8 +272,7 @@ impl House {
     }
 }
 
-fn verifier(config: &Auth, key: &SigningKey, revocations: &Arc<Revocations>) -> Verifier {
-    let keys = KeySet::new([key.verification_key()]).unwrap();
+fn verifier(config: &Auth, keys: Arc<IssuerKeys>, revocations: &Arc<Revocations>) -> Verifier {
     let resources = config.resources.keys().cloned();
     let lifetime = config.access_token_lifetime;
     let corp = corp();

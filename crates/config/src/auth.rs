@@ -11,6 +11,8 @@ pub struct Auth {
     /// The `iss` of every token, byte for byte.
     pub issuer: String,
     pub signing: Signing,
+    /// How long a key signs before another takes its place. With HS256 nothing goes by it.
+    pub rotate_every: Duration,
     pub access_token_lifetime: Duration,
     pub registration: Registration,
     /// For sign-ins that name no resource. One of `resources`.

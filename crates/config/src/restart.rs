@@ -88,7 +88,11 @@ impl Keep<'_> {
 
     fn auth(&mut self, wanted: &mut Auth, running: &Auth) {
         self.that("auth.issuer", &mut wanted.issuer, &running.issuer);
-        self.that("auth.signing", &mut wanted.signing, &running.signing);
+        let (signing, rotate_every) = (&mut wanted.signing, &mut wanted.rotate_every);
+        let mut both = (signing.clone(), *rotate_every);
+        let now = (running.signing.clone(), running.rotate_every);
+        self.that("auth.signing", &mut both, &now);
+        (*signing, *rotate_every) = both;
         self.that(
             "auth.access_token",
             &mut wanted.access_token_lifetime,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use portcullis_audit::{Action, Event, Outcome};
-use portcullis_config::{auth::Auth, units::Timestamp};
+use portcullis_config::{auth::Auth, storage::Storage, units::Timestamp};
 use portcullis_store::Store;
 use portcullis_tokens::LOCAL_CLOCK_SKEW;
 
@@ -38,6 +38,10 @@ impl Accounts {
         work: impl Future<Output = anyhow::Result<()>>,
     ) -> anyhow::Result<()> {
         self.tool.block_on(work)
+    }
+
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.tool.config.storage
     }
 
     pub(crate) fn store(&self) -> &Store {

@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use portcullis_config::schema::JSON_SCHEMA;
 
 use crate::{
-    backup, check, client, demo, explain, healthcheck, migrate, output, rehearsed_table, run, user,
+    backup, check, client, demo, explain, healthcheck, key, migrate, output, rehearsed_table, run,
+    user,
 };
 
 const DEFAULT_CONFIG: &str = "gateway.yaml";
@@ -71,6 +72,9 @@ enum Command {
     /// Add, list, disable and enable clients: programs that get tokens with a secret
     #[command(after_help = "Example:\n  portcullis client list", subcommand)]
     Client(client::Command),
+    /// List, rotate and take back the keys that sign tokens
+    #[command(after_help = "Example:\n  portcullis key list", subcommand)]
+    Key(key::Command),
 }
 
 /// Output is for people unless a program asks.
@@ -105,6 +109,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Healthcheck(output) => healthcheck::healthcheck(config, output),
         Command::User(command) => user::user(config, command),
         Command::Client(command) => client::client(config, command),
+        Command::Key(command) => key::key(config, command),
     }
 }
 
@@ -149,6 +154,18 @@ mod tests {
     }
 
     #[test]
+    fn a_key_id_may_begin_with_a_hyphen() {
+        for words in [["-kid", "--json"], ["--json", "-kid"]] {
+            let typed = ["portcullis", "key", "retire"].iter().chain(&words);
+            let cli = Cli::try_parse_from(typed).expect("a kid and a flag");
+            let Command::Key(key::Command::Retire(named)) = cli.command else {
+                panic!("another command");
+            };
+            assert!(named.kid == "-kid" && named.output.json, "{words:?}");
+        }
+    }
+
+    #[test]
     fn the_definitions_do_not_contradict_each_other() {
         Cli::command().debug_assert();
     }
@@ -159,6 +176,7 @@ mod tests {
             ["check"].as_slice(),
             &["user", "list"],
             &["client", "list"],
+            &["key", "list"],
             &["healthcheck"],
             &["demo"],
             &["migrate"],

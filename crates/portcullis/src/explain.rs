@@ -6,6 +6,7 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::{Context, ensure};
@@ -17,7 +18,7 @@ use portcullis_config::{
 };
 use portcullis_proxy::{Account, Outcome, StepAccount, Verdict};
 use portcullis_store::{OpenMode, Store};
-use portcullis_tokens::{Revocations, SigningKey};
+use portcullis_tokens::{KeySet, Revocations, SigningKey};
 use serde_json::{Value, json};
 
 use crate::{
@@ -63,12 +64,11 @@ pub(crate) fn explain(config: &Path, question: &Question) -> anyhow::Result<Exit
     let token = question.token()?;
     let described = question.described(token.as_deref());
     let runtime = house::runtime()?;
-    let signing = runtime.block_on(own_key(&config));
-    let unknown = signing.as_ref().err().map(|cause| format!("{cause:#}"));
-    let signing = signing.unwrap_or_default();
+    let own = runtime.block_on(own_keys(&config));
+    let unknown = own.as_ref().err().map(|cause| format!("{cause:#}"));
     let verifier = verifier(
         &config,
-        signing.as_ref(),
+        own.unwrap_or_default().map(Arc::from),
         None,
         Revocations::assumed_complete().into(),
     )?;
@@ -136,13 +136,16 @@ fn key_file(entry: &str) -> Result<(String, PathBuf), &'static str> {
     Ok((issuer.to_owned(), file.into()))
 }
 
-/// The key of our own tokens, where this machine has it. Looking for it makes neither a key nor a database.
-async fn own_key(config: &Config) -> anyhow::Result<Option<SigningKey>> {
+/// What verifies our own tokens, where this machine has it. Looking for it makes neither a key nor a database.
+async fn own_keys(config: &Config) -> anyhow::Result<Option<KeySet>> {
     let Some(auth) = &config.auth else {
         return Ok(None);
     };
     let algorithm = match keys::source(auth) {
-        Source::Configured(secret) => return Ok(Some(SigningKey::from_secret(secret)?)),
+        Source::Configured(secret) => {
+            let key = SigningKey::from_secret(secret)?;
+            return Ok(Some(KeySet::new([key.verification_key()])?));
+        }
         Source::Kept(algorithm) => algorithm,
     };
     let database = &config.storage.database;
@@ -154,9 +157,11 @@ async fn own_key(config: &Config) -> anyhow::Result<Option<SigningKey>> {
     }
     let store = Store::open(database, OpenMode::Tool, "command-line").await;
     let store = store.context("cannot open the database")?;
-    let key = keys::kept(algorithm, &store, &root_key(&config.storage)?).await;
+    let root = root_key(&config.storage)?;
+    let keys = keys::kept(auth, algorithm, &store, &root).verifying().await;
     store.close().await;
-    key?.context("the database has no signing key yet: start the gateway once")
+    keys?
+        .context("the database has no signing key yet: start the gateway once")
         .map(Some)
 }
 

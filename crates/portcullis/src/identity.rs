@@ -1,4 +1,4 @@
-//! Who is calling and how a caller gets a token, wired: the signing key, the verifier, the revocations it follows, and
+//! Who is calling and how a caller gets a token, wired: the signing keys, the verifier, the revocations it follows, and
 //! the embedded auth service behind its socket.
 
 use std::{path::Path, sync::Arc, thread};
@@ -9,7 +9,7 @@ use portcullis_auth::{AuthParts, AuthService, SigningKeys, password::Hasher};
 use portcullis_config::{Config, auth::Auth};
 use portcullis_outbound::{issuer_keys::KeyKeeper, revocation_feeds::FeedKeeper};
 use portcullis_store::{Sessions, Store};
-use portcullis_tokens::{Revocations, SigningKey, Verifier};
+use portcullis_tokens::{Revocations, Verifier};
 use prometheus::Registry;
 use tempfile::TempDir;
 
@@ -41,7 +41,7 @@ struct Own {
     settings: Auth,
     store: Store,
     sessions: Sessions,
-    signing: Arc<SigningKey>,
+    signing: Arc<SigningKeys>,
     revocations: Arc<Revocations>,
 }
 
@@ -66,13 +66,13 @@ impl Identity {
     /// The verifier for a configuration, at the start and at each reload. Our own keys and all revocations are those of
     /// this run; what the configuration says of other issuers is read anew.
     pub(crate) fn verifier(&self, config: &Config) -> anyhow::Result<Arc<Verifier>> {
-        let signing = self.own.as_ref().map(|own| &*own.signing);
+        let own = self.own.as_ref().map(|own| own.signing.verifying());
         let revocations = Arc::clone(&self.revocations);
         let kept = Kept {
             keys: &self.keeper,
             feeds: &self.feeds,
         };
-        verifier(config, signing, Some(kept), revocations).map(Arc::new)
+        verifier(config, own, Some(kept), revocations).map(Arc::new)
     }
 
     /// Waits for the first readings of what other gateways revoked, so that no token is admitted in between that was
@@ -97,7 +97,7 @@ impl Identity {
             config: own.settings.clone(),
             store: own.store.clone(),
             sessions: own.sessions.clone(),
-            signer: Arc::new(SigningKeys::new(Arc::clone(&own.signing), [])),
+            signer: Arc::clone(&own.signing),
             hasher: Arc::new(Hasher::start(&own.settings.password, cores)?),
             desk: Arc::clone(desk),
             clock: Arc::new(clock::wall),
@@ -140,7 +140,8 @@ impl Own {
         revocations: Arc<Revocations>,
     ) -> anyhow::Result<Self> {
         let root = root_key(&config.storage)?;
-        let signing = Arc::new(keys::signing_key(auth, store, &root).await?);
+        let signing = Arc::new(keys::signing_keys(auth, store, &root).await?);
+        tokio::spawn(keys::follow(Arc::clone(&signing)));
         let feed = RevocationFeed::read(store.clone(), Arc::clone(&revocations)).await;
         tokio::spawn(feed.context("cannot read the revocations")?.follow());
         let sessions = Sessions::Database(store.clone());

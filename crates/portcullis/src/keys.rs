@@ -1,51 +1,42 @@
-//! The key that signs our tokens: configured (HS256), or made at first start and kept in the database, wrapped by the
-//! root key.
+//! The keys that sign our tokens: configured (HS256), or kept in the database, where they are made, follow each other and
+//! are taken back while the gateway runs.
 
-use anyhow::{Context, bail};
-use portcullis_audit::{Action, Event, Outcome, Party, PartyKind};
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use portcullis_auth::{KeptKeys, SigningKeys};
 use portcullis_config::{
     auth::{Auth, Signing},
     storage::RootKeyBytes,
 };
-use portcullis_store::{KeyState, Store, StoredKey};
-use portcullis_tokens::{SigningAlgorithm, SigningKey, WrappingKey};
+use portcullis_store::Store;
+use portcullis_tokens::{SigningAlgorithm, SigningKey, rotation::Rotation};
 use secrecy::SecretString;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock;
 
-const PURPOSE: &str = "signing-key";
+/// How soon what another replica or the command line has changed is seen here.
+const POLL: Duration = Duration::from_secs(1);
 
-/// The active signing key. Of gateways that start together on one database all end with the same.
-pub(crate) async fn signing_key(
+/// The keys of this run. Of gateways that start together on one database all end with the same.
+pub(crate) async fn signing_keys(
     auth: &Auth,
     store: &Store,
     root: &RootKeyBytes,
-) -> anyhow::Result<SigningKey> {
+) -> anyhow::Result<SigningKeys> {
     let algorithm = match source(auth) {
-        Source::Configured(secret) => return Ok(SigningKey::from_secret(secret)?),
+        Source::Configured(secret) => {
+            return Ok(SigningKeys::fixed(SigningKey::from_secret(secret)?.into())?);
+        }
         Source::Kept(algorithm) => algorithm,
     };
-    let wrapping = WrappingKey::derive(root, PURPOSE);
-    if let Some(kept) = active(store).await? {
-        return open(&kept, algorithm, &wrapping);
-    }
-    let made = SigningKey::generate(algorithm).context("cannot make a signing key")?;
-    if keep(&made, store, &wrapping).await? {
-        tracing::info!(
-            kid = made.kid(),
-            algorithm = algorithm.name(),
-            "made a signing key"
-        );
-        return Ok(made);
-    }
-    // Another gateway was first.
-    let kept = active(store)
-        .await?
-        .context("the database took no signing key and has none")?;
-    open(&kept, algorithm, &wrapping)
+    let kept = kept(auth, algorithm, store, root);
+    let keys = SigningKeys::open(kept, clock::wall()).await;
+    keys.context("the signing keys cannot be used")
 }
 
-/// Where the key comes from.
+/// Where the keys come from.
 pub(crate) enum Source<'a> {
     Configured(&'a SecretString),
     /// In the database.
@@ -61,81 +52,45 @@ pub(crate) fn source(auth: &Auth) -> Source<'_> {
     }
 }
 
-/// The key that a gateway made before, for whoever only reads.
-pub(crate) async fn kept(
+pub(crate) fn kept(
+    auth: &Auth,
     algorithm: SigningAlgorithm,
     store: &Store,
     root: &RootKeyBytes,
-) -> anyhow::Result<Option<SigningKey>> {
-    let wrapping = WrappingKey::derive(root, PURPOSE);
-    let kept = active(store).await?;
-    kept.map(|kept| open(&kept, algorithm, &wrapping))
-        .transpose()
-}
-
-async fn active(store: &Store) -> anyhow::Result<Option<StoredKey>> {
-    let keys = store
-        .signing_keys()
-        .await
-        .context("cannot read the signing keys")?;
-    Ok(keys.into_iter().find(|key| key.state == KeyState::Active))
-}
-
-fn open(
-    kept: &StoredKey,
-    algorithm: SigningAlgorithm,
-    wrapping: &WrappingKey,
-) -> anyhow::Result<SigningKey> {
-    if kept.algorithm != algorithm.name() {
-        bail!(
-            "auth.signing.algorithm: the database signs with {}, the configuration asks for {}; set it to {}",
-            kept.algorithm,
-            algorithm.name(),
-            kept.algorithm
-        );
-    }
-    let pkcs8 = wrapping.unwrap(&kept.wrapped).with_context(|| {
-        format!(
-            "signing key {} cannot be unwrapped: is storage.key the one it was made with?",
-            kept.kid
-        )
-    })?;
-    let key =
-        SigningKey::from_pkcs8(algorithm, &pkcs8).context("the kept signing key is not usable")?;
-    if key.kid() != kept.kid {
-        bail!("signing key {} is kept under another key's id", kept.kid);
-    }
-    Ok(key)
-}
-
-async fn keep(key: &SigningKey, store: &Store, wrapping: &WrappingKey) -> anyhow::Result<bool> {
-    let now = clock::wall();
-    let stored = StoredKey {
-        kid: key.kid().to_owned(),
-        algorithm: key.algorithm().name().to_owned(),
-        wrapped: wrapping
-            .wrap(&key.to_pkcs8())
-            .context("cannot wrap the signing key")?,
-        created_at: now,
-        state: KeyState::Active,
+) -> KeptKeys {
+    let rotation = Rotation {
+        every: auth.rotate_every,
+        algorithm,
+        token_lifetime: auth.access_token_lifetime,
+        since: clock::wall(),
     };
-    let event = Event::new(
-        now,
-        Action::SigningKeyCreated,
-        Outcome::Success,
-        Party::system("gateway"),
-    )
-    .on(Party::new(PartyKind::Key, key.kid()));
-    store
-        .add_signing_key(&stored, &event)
-        .await
-        .context("cannot keep the signing key")
+    KeptKeys::new(store.clone(), root, rotation)
+}
+
+/// Rotates when it is time, and takes over what others have changed, until the runtime ends.
+pub(crate) async fn follow(keys: Arc<SigningKeys>) {
+    let mut ticks = interval(POLL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = None;
+    loop {
+        ticks.tick().await;
+        let failure = keys.refresh(clock::wall()).await.err();
+        let failure = failure.map(|error| format!("{:#}", anyhow::Error::from(error)));
+        if let Some(error) = failure.as_deref().filter(|_| failure != told) {
+            tracing::error!(
+                error,
+                "the signing keys could not be read; those of before stay in use"
+            );
+        }
+        told = failure;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use portcullis_config::storage::Database;
     use portcullis_store::OpenMode;
+    use portcullis_tokens::rotation::KeyState;
     use tempfile::TempDir;
 
     use super::*;
@@ -167,46 +122,61 @@ mod tests {
         let (_folder, store) = store().await;
         let (auth, root) = (signing_with("EdDSA"), RootKeyBytes::new(ROOT));
         let (one, other) = tokio::join!(
-            signing_key(&auth, &store, &root),
-            signing_key(&auth, &store, &root)
+            signing_keys(&auth, &store, &root),
+            signing_keys(&auth, &store, &root)
         );
-        let made = one.unwrap();
+        let made = one.unwrap().active_kid();
         assert_eq!(
-            made.kid(),
-            other.unwrap().kid(),
+            made,
+            other.unwrap().active_kid(),
             "of two that start at once"
         );
-        assert_eq!(
-            made.kid(),
-            signing_key(&auth, &store, &root).await.unwrap().kid()
-        );
+        let later = signing_keys(&auth, &store, &root).await.unwrap();
+        assert_eq!(made, later.active_kid());
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn another_root_key_opens_nothing_and_makes_nothing_new() {
         let (_folder, store) = store().await;
         let auth = signing_with("ES256");
-        signing_key(&auth, &store, &RootKeyBytes::new(ROOT))
+        signing_keys(&auth, &store, &RootKeyBytes::new(ROOT))
             .await
             .unwrap();
-        let refused = signing_key(&auth, &store, &RootKeyBytes::new([2; 32])).await;
+        let refused = signing_keys(&auth, &store, &RootKeyBytes::new([2; 32])).await;
         let refused = format!("{:#}", refused.err().expect("it is wrapped by another key"));
         assert!(refused.contains("storage.key"), "{refused}");
         assert_eq!(store.signing_keys().await.unwrap().len(), 1);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_changed_algorithm_is_told_with_its_remedy() {
+    async fn a_changed_algorithm_is_a_rotation() {
         let (_folder, store) = store().await;
         let root = RootKeyBytes::new(ROOT);
-        signing_key(&signing_with("ES256"), &store, &root)
-            .await
-            .unwrap();
-        let refused = signing_key(&signing_with("EdDSA"), &store, &root).await;
-        let refused = format!(
-            "{:#}",
-            refused.err().expect("the kept key is of another algorithm")
+        let before = signing_keys(&signing_with("ES256"), &store, &root).await;
+        let before = before.unwrap().active_kid();
+        wait_for_the_next_millisecond().await;
+        let after = signing_keys(&signing_with("EdDSA"), &store, &root).await;
+        assert_eq!(
+            after.unwrap().active_kid(),
+            before,
+            "the new one is only published"
         );
-        assert!(refused.contains("set it to ES256"), "{refused}");
+        let kept = store.signing_keys().await.unwrap();
+        let states: Vec<_> = kept
+            .iter()
+            .map(|key| (key.record.state, key.record.algorithm.as_str()))
+            .collect();
+        assert_eq!(
+            states,
+            [(KeyState::Active, "ES256"), (KeyState::Next, "EdDSA")]
+        );
+    }
+
+    /// A key of the very instant of a start is not older than it.
+    async fn wait_for_the_next_millisecond() {
+        let began = clock::wall();
+        while clock::wall() <= began {
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -22,6 +22,7 @@ mod housekeeping;
 mod identity;
 mod in_force;
 mod issuer_keys;
+mod key;
 mod keys;
 mod logging;
 mod migrate;

@@ -8,7 +8,7 @@ use portcullis_config::{
     issuers::{Issuer, KeySource},
 };
 use portcullis_outbound::{issuer_keys::KeyKeeper, revocation_feeds::FeedKeeper};
-use portcullis_tokens::{IssuerSpec, KeySet, Revocations, SigningKey, Verifier, VerifierParts};
+use portcullis_tokens::{IssuerKeys, IssuerSpec, KeySet, Revocations, Verifier, VerifierParts};
 
 /// Where no issuer says more. Our own tokens live minutes; this many are alive at once only in a large shop.
 const CACHED_TOKENS: usize = 100_000;
@@ -22,28 +22,20 @@ pub(crate) struct Kept<'a> {
     pub(crate) feeds: &'a FeedKeeper,
 }
 
-/// The verifier of everything the configuration names. `signing` is absent where `auth` is, `kept` where nobody is to be
+/// The verifier of everything the configuration names. `own` keys are absent where `auth` is, `kept` where nobody is to be
 /// asked for anything.
 pub(crate) fn verifier(
     config: &Config,
-    signing: Option<&SigningKey>,
+    own: Option<Arc<IssuerKeys>>,
     kept: Option<Kept<'_>>,
     revocations: Arc<Revocations>,
 ) -> anyhow::Result<Verifier> {
     let remembered: Arc<[Arc<str>]> = config.counted_claims().into_iter().map(Arc::from).collect();
-    let own = config
-        .auth
-        .as_ref()
-        .zip(signing)
-        .map(|(auth, key)| -> anyhow::Result<IssuerSpec> {
-            let keys = KeySet::new([key.verification_key()])?;
-            Ok(IssuerSpec::local(
-                &auth.issuer,
-                auth.resources.keys().cloned(),
-                auth.access_token_lifetime,
-                keys,
-            ))
-        });
+    let own = config.auth.as_ref().zip(own).map(|(auth, keys)| {
+        let resources = auth.resources.keys().cloned();
+        let lifetime = auth.access_token_lifetime;
+        Ok(IssuerSpec::local(&auth.issuer, resources, lifetime, keys))
+    });
     let foreign = config.issuers.iter().map(|issuer| {
         foreign(issuer, kept).with_context(|| format!("issuers: {} cannot be used", issuer.name))
     });

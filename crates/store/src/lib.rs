@@ -30,7 +30,7 @@ pub use backup::BackupError;
 pub use challenges::Challenge;
 pub use clients::{Client, NewClient};
 pub use error::StoreError;
-pub use keys::{KeyState, StoredKey};
+pub use keys::{Retirement, StoredKey};
 pub use limits::RedisLimits;
 pub use second_factors::{CodeTry, FirstCode, TotpSecret, UsedCode};
 pub use sessions::{NewSession, OthersEnd, Presented, Rotation, Session, SessionEnd, Sessions};

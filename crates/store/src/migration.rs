@@ -41,6 +41,7 @@ const STEPS: &[Step] = &[
     step!("0002_clients"),
     step!("0003_second_factors"),
     step!("0004_sessions"),
+    step!("0005_key_rotation"),
 ];
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod refresh;
 mod remembered;
 pub mod renewal;
 mod revocations;
+pub mod rotation;
 mod scopes;
 mod signing;
 mod text;

@@ -40,7 +40,11 @@ pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
     }))),
 )]
 async fn jwks(State(service): State<Arc<AuthService>>) -> Response {
-    (CACHED, Json(json!({ "keys": service.signer.published() }))).into_response()
+    (
+        CACHED,
+        Json(json!({ "keys": &*service.signer.published() })),
+    )
+        .into_response()
 }
 
 /// Show what the authorization server offers

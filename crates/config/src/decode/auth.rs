@@ -20,6 +20,7 @@ use crate::{
 /// Past this a stolen access token outlives what its owner notices; signing in again is what sessions are for.
 const LONGEST_ACCESS_TOKEN: Duration = Duration::from_secs(3600);
 const SHORTEST_ACCESS_TOKEN: Duration = Duration::from_secs(30);
+const SHORTEST_ROTATION: Duration = Duration::from_secs(3600);
 const MIB: u64 = 1 << 20;
 
 pub(super) fn auth(section: &Section<'_>) -> Auth {
@@ -31,11 +32,13 @@ pub(super) fn auth(section: &Section<'_>) -> Auth {
     let roles = section.or("roles", BTreeMap::new(), |value| {
         Some(roles(value, &resources))
     });
+    let (signing, rotate_every) = section.within("signing", signing);
     Auth {
         issuer: section.or("issuer", "http://localhost:8080".to_owned(), |value| {
             value.parse(absolute_url)
         }),
-        signing: section.within("signing", signing),
+        signing,
+        rotate_every,
         access_token_lifetime: section.within("access_token", access_token_lifetime),
         registration: section.or("registration", Registration::Admin, |value| {
             value.word(&[("open", Registration::Open), ("admin", Registration::Admin)])
@@ -78,8 +81,7 @@ enum SigningWord {
     Hs256,
 }
 
-fn signing(section: &Section<'_>) -> Signing {
-    section.later("rotate_every");
+fn signing(section: &Section<'_>) -> (Signing, Duration) {
     let words = [
         ("ES256", SigningWord::Es256),
         ("EdDSA", SigningWord::EdDsa),
@@ -87,22 +89,36 @@ fn signing(section: &Section<'_>) -> Signing {
         ("HS256", SigningWord::Hs256),
     ];
     let algorithm = section.or("algorithm", SigningWord::Es256, |value| value.word(&words));
+    let rotate_every = rotate_every(section, algorithm);
     if algorithm == SigningWord::Hs256 {
         let secret = section.require("secret", "HS256 signs with one, of at least 32 bytes");
-        return Signing::Hs256 {
-            secret: secret
-                .and_then(|value| hmac_secret(&value, 32))
-                .unwrap_or_default(),
-        };
+        let secret = secret
+            .and_then(|value| hmac_secret(&value, 32))
+            .unwrap_or_default();
+        return (Signing::Hs256 { secret }, rotate_every);
     }
     if let Some(value) = section.find("secret") {
         value.mistake("is for HS256 alone: remove it, the other algorithms make their own keys");
     }
-    match algorithm {
+    let signing = match algorithm {
         SigningWord::Es256 | SigningWord::Hs256 => Signing::Es256,
         SigningWord::EdDsa => Signing::EdDsa,
         SigningWord::Rs256 => Signing::Rs256,
-    }
+    };
+    (signing, rotate_every)
+}
+
+/// A key is published minutes before it signs and as long after as its tokens live: with less than an hour there would
+/// be no end of keys.
+fn rotate_every(section: &Section<'_>, algorithm: SigningWord) -> Duration {
+    section.or("rotate_every", Duration::from_secs(30 * 86_400), |value| {
+        if algorithm == SigningWord::Hs256 {
+            value.mistake(
+                "is for keys that the gateway makes: HS256 signs with `secret`, remove it",
+            );
+        }
+        value.duration(SHORTEST_ROTATION..=units::LONGEST)
+    })
 }
 
 /// RFC 7518 section 3.2: a key of at least the size of the hash. Shorter ones are guessed from a single token.

@@ -77,6 +77,7 @@ fn auth() {
         .expect("an empty section is a section");
     assert_eq!(auth.issuer, "http://localhost:8080");
     assert!(matches!(auth.signing, Signing::Es256));
+    assert_eq!(auth.rotate_every, Duration::from_secs(30 * 86_400));
     assert_eq!(auth.access_token_lifetime, Duration::from_secs(300));
     assert_eq!(auth.registration, Registration::Admin);
     assert_eq!(

@@ -12,7 +12,8 @@ fn auth() {
         "auth: { signing: { algorithm: HS256 } }",
         "auth: { signing: { algorithm: HS256, secret: short } }",
         "auth: { signing: { algorithm: ES256, secret: 0123456789abcdef0123456789abcdef } }",
-        "auth: { signing: { algorithm: none, rotate_every: 30d } }",
+        "auth: { signing: { algorithm: none, rotate_every: 30m } }",
+        "auth: { signing: { algorithm: HS256, rotate_every: 30d, secret: 0123456789abcdef0123456789abcdef } }",
         "auth: { access_token: { lifetime: 5s } }",
         "auth: { access_token: { lifetime: 2h } }",
         "auth: { refresh_token: { idle: 7d } }",
@@ -27,7 +28,8 @@ fn auth() {
     g.yaml:2:46: auth.signing.secret: must be at least 32 bytes: make one with `head -c 32 /dev/urandom | base64`
     g.yaml:2:46: auth.signing.secret: is for HS256 alone: remove it, the other algorithms make their own keys
     g.yaml:2:31: auth.signing.algorithm: `none` is not known here: write ES256, EdDSA, RS256 or HS256
-    g.yaml:2:51: auth.signing.rotate_every: is not supported yet: remove it
+    g.yaml:2:51: auth.signing.rotate_every: `30m` is out of range: write 1h to 3650d
+    g.yaml:2:52: auth.signing.rotate_every: is for keys that the gateway makes: HS256 signs with `secret`, remove it
     g.yaml:2:35: auth.access_token.lifetime: must be at least 30s: a shorter one expires on the way
     g.yaml:2:35: auth.access_token.lifetime: must be at most 1h: an access token that leaks is good until it expires
     g.yaml:2:24: auth.refresh_token: is not supported yet: remove it
