@@ -106,6 +106,8 @@ mod sign_in_floods;
 #[cfg(test)]
 mod sign_in_stage;
 #[cfg(test)]
+mod signing_keys;
+#[cfg(test)]
 mod slow_clients;
 #[cfg(test)]
 mod stage;

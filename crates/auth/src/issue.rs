@@ -6,7 +6,7 @@ use portcullis_policy::rejection::Rejection;
 use portcullis_store::{NewSession, StoreError, User};
 use portcullis_tokens::AccessClaims;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::{

@@ -82,6 +82,14 @@ impl Postgres {
         Ok(format!("postgres://{USER}@127.0.0.1:{}/{name}", self.port))
     }
 
+    /// Runs SQL in a database of [`Self::fresh_database`], as somebody would who has the server.
+    pub fn execute(&self, database: &str, sql: &str) -> anyhow::Result<()> {
+        self.run(
+            "psql",
+            &["-q", "-v", "ON_ERROR_STOP=1", "-c", sql, database],
+        )
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }
