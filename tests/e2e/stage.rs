@@ -23,7 +23,7 @@ const PORTCULLIS: &str = env!("CARGO_BIN_EXE_portcullis");
 /// The secret that the tests share with the issuer `corp`, in place of an identity provider.
 pub(crate) const CORP_SECRET: &str = "a secret that the tests share with the gateway";
 /// Of users made by the tests. Long enough for the policy.
-pub(crate) const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const PASSWORD: &str = "eleven blue lanterns at sea";
 
 /// The shipped file, which `demo` runs as well.
 pub(crate) const SHIPPED: &str = include_str!("../../gateway.yaml");

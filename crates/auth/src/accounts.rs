@@ -7,14 +7,10 @@ use portcullis_store::{NewUser, PasswordRecord, Store, StoreError, User};
 use crate::{
     identifiers::{Email, NameError, Username},
     issue::user_party,
-    password::{Hasher, HashingError, Password, Weakness},
+    password::{Hasher, HashingError, NewPasswordError, Password},
     random::{self, NoRandomness},
     service::AuthService,
 };
-
-/// How stored passwords are read: Argon2id over the NFKC form. Kept beside each hash, so that a change of the
-/// normalisation could tell old ones apart.
-pub(crate) const PASSWORD_SCHEME: &str = "argon2id-nfkc";
 
 pub struct NewAccount<'a> {
     pub username: Option<Username>,
@@ -27,7 +23,7 @@ pub struct NewAccount<'a> {
 /// What is asked of the password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strength {
-    AtLeast(usize),
+    Judged,
     /// For the two users of the demo, whose passwords stand in the documentation.
     Unchecked,
 }
@@ -39,7 +35,7 @@ pub enum AccountError {
     #[error("an account needs a user name or an e-mail address")]
     Nameless,
     #[error(transparent)]
-    Weak(#[from] Weakness),
+    Password(#[from] NewPasswordError),
     #[error(transparent)]
     Hashing(#[from] HashingError),
     #[error(transparent)]
@@ -49,23 +45,24 @@ pub enum AccountError {
 }
 
 impl AuthService {
-    /// What [`create_user`] asks of a password, for a user who exists.
-    pub(crate) fn check_new_password(
+    /// What to keep of another password for a user who exists; [`create_user`] asks the same of a first one.
+    pub(crate) async fn hash_new_password(
         &self,
-        password: &Password,
+        password: Password,
         user: &User,
-    ) -> Result<(), Weakness> {
+    ) -> Result<PasswordRecord, NewPasswordError> {
         let username = user.username.as_deref().map(Username::parse);
         let email = user.email.as_deref().map(Email::parse);
         let (username, email) = (username.and_then(Result::ok), email.and_then(Result::ok));
         let names = names(username.as_ref(), email.as_ref());
-        password.check_strength(self.config.password.min_length, &names)
+        self.hasher.hash_new(password, names).await
     }
 }
 
-fn names<'a>(username: Option<&'a Username>, email: Option<&'a Email>) -> Vec<&'a str> {
+fn names(username: Option<&Username>, email: Option<&Email>) -> Vec<String> {
     let username = username.into_iter().map(Username::key);
-    username.chain(email.map(Email::key)).collect()
+    let keys = username.chain(email.map(Email::key));
+    keys.map(str::to_owned).collect()
 }
 
 /// `created` is the audit event; its time becomes the user's, and its target the new user.
@@ -75,14 +72,16 @@ pub async fn create_user(
     account: NewAccount<'_>,
     created: Event,
 ) -> Result<User, AccountError> {
-    if let Strength::AtLeast(min_length) = account.strength {
-        let names = names(account.username.as_ref(), account.email.as_ref());
-        account.password.check_strength(min_length, &names)?;
-    }
     if account.username.is_none() && account.email.is_none() {
         return Err(AccountError::Nameless);
     }
-    let hash = hasher.hash(account.password).await?;
+    let password = match account.strength {
+        Strength::Judged => {
+            let names = names(account.username.as_ref(), account.email.as_ref());
+            hasher.hash_new(account.password, names).await?
+        }
+        Strength::Unchecked => hasher.hash(account.password).await?,
+    };
     let user = NewUser {
         id: random::row_id(created.at)?,
         username: account
@@ -93,7 +92,7 @@ pub async fn create_user(
         email: account.email.as_ref().map(|email| email.shown().to_owned()),
         email_key: account.email.map(|email| email.key().to_owned()),
         display_name: None,
-        password: Some(PasswordRecord::new(hash, PASSWORD_SCHEME)),
+        password: Some(password),
         disabled: false,
         created_at: created.at,
     };

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use crate::{
     oauth,
-    password::{HashingError, Weakness},
+    password::{HashingError, NewPasswordError, Weakness},
     random::NoRandomness,
     request::{Call, gathered},
 };
@@ -79,11 +79,22 @@ impl From<HashingError> for Refusal {
             }
             .into(),
             HashingError::Stored(_)
+            | HashingError::Breached(_)
+            | HashingError::Search(_)
             | HashingError::Argon(_)
             | HashingError::Randomness(_)
             | HashingError::Threads(_)
             | HashingError::Metric(_)
             | HashingError::Abandoned => Self::internal(with_sources(&error)),
+        }
+    }
+}
+
+impl From<NewPasswordError> for Refusal {
+    fn from(error: NewPasswordError) -> Self {
+        match error {
+            NewPasswordError::Weak(weakness) => weakness.into(),
+            NewPasswordError::Hashing(error) => error.into(),
         }
     }
 }
@@ -94,6 +105,11 @@ impl From<Weakness> for Refusal {
             Weakness::Short => "The password is too short; length is what makes it strong.",
             Weakness::IsTheName => "The password must not be the name it protects.",
             Weakness::Repeats => "The password must not be one character repeated.",
+            Weakness::Common => "The password is made of words that many people choose.",
+            Weakness::Guessable => {
+                "The password is easy to guess; some words that have nothing to do with each other are better."
+            }
+            Weakness::Breached => "The password is known from a breach of another service.",
         };
         Rejection::WeakPassword { reason }.into()
     }

@@ -9,7 +9,6 @@ use portcullis_policy::{limits::Refused, rejection::Rejection};
 use portcullis_store::{PasswordRecord, StoreError, User};
 
 use crate::{
-    accounts::PASSWORD_SCHEME,
     answer::Refusal,
     caller::Caller,
     identifiers::login_key,
@@ -97,10 +96,7 @@ impl AuthService {
         stored: Option<&PasswordRecord>,
         user: Option<&User>,
     ) -> Result<Verdict, Refusal> {
-        // A scheme that is not ours cannot be read; the work is done all the same.
-        let ours = stored.filter(|record| record.scheme() == PASSWORD_SCHEME);
-        let hash = ours.map(|record| record.expose_hash().to_owned());
-        match self.hasher.verify(password.clone(), hash).await {
+        match self.hasher.verify(password.clone(), stored.cloned()).await {
             Err(HashingError::Stored(error)) => {
                 let user = user.map(|user| user.id.as_str());
                 tracing::error!(user, %error, "a stored password hash is not run");
@@ -113,7 +109,7 @@ impl AuthService {
     /// Keeps the password under the current parameters. Nobody waits for its success: the old hash is as good.
     async fn renew_hash(&self, user: &User, old: &PasswordRecord, password: Password) {
         let renewed = match self.hasher.hash(password).await {
-            Ok(hash) => PasswordRecord::new(hash, PASSWORD_SCHEME),
+            Ok(renewed) => renewed,
             Err(error) => {
                 return tracing::debug!(%error, "a password hash keeps its old parameters");
             }

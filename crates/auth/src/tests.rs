@@ -74,6 +74,8 @@ pub(crate) fn auth_config() -> Auth {
         default_resource: Some("hotel".to_owned()),
         password: PasswordRules {
             min_length: 12,
+            min_score: 3,
+            breached: None,
             hash: HashCost {
                 memory: ByteSize(64 * 1024),
                 iterations: 1,

@@ -1,6 +1,6 @@
 //! `auth:` the embedded auth service: what it issues, to whom, and how passwords are kept.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
@@ -46,6 +46,10 @@ pub enum Registration {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PasswordRules {
     pub min_length: usize,
+    /// The least zxcvbn score of a new password, 0 to 4.
+    pub min_score: u8,
+    /// SHA-1 hashes of passwords that were stolen elsewhere, ordered; searched on the disk.
+    pub breached: Option<PathBuf>,
     pub hash: HashCost,
     /// All hashing together may hold this much memory at once.
     pub hashing_memory: ByteSize,

@@ -16,6 +16,9 @@ pub enum Reference {
     /// An environment variable. Its default is the loader's affair.
     Env(String),
     File(PathBuf),
+    /// A list of hashes, of which only whether it can be searched is asked. The error is the rest of a sentence that
+    /// begins with the path, and what is read is nothing.
+    HashList(PathBuf),
 }
 
 /// Reads what a reference stands for, or says in a few words why it cannot ("the variable is not set").

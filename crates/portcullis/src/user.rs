@@ -126,7 +126,7 @@ impl Users<'_> {
                 .context("the e-mail address")?,
             password: password::read(newcomer.password_file.as_deref())?,
             roles: &roles,
-            strength: Strength::AtLeast(self.0.auth.password.min_length),
+            strength: Strength::Judged,
         };
         let hasher = Hasher::start(&self.0.auth.password, 1)?;
         let event = event(Action::UserCreated);

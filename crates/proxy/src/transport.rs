@@ -200,7 +200,9 @@ mod tests {
             portcullis_config::Reference::File(path) => std::fs::read_to_string(path)
                 .map(SecretString::from)
                 .map_err(|error| error.to_string()),
-            portcullis_config::Reference::Env(_) => Err("none".to_owned()),
+            portcullis_config::Reference::Env(_) | portcullis_config::Reference::HashList(_) => {
+                Err("none".to_owned())
+            }
         };
         let config = portcullis_config::parse(&text, "g.yaml", &read).unwrap();
         Transport::of(&config.upstreams[0])

@@ -311,6 +311,7 @@ fn answer(reference: &Reference) -> Result<SecretString, String> {
     let name = match reference {
         Reference::Env(name) => name.to_lowercase(),
         Reference::File(path) => path.to_string_lossy().to_lowercase(),
+        Reference::HashList(_) => return Ok(SecretString::default()),
     };
     let value = match name {
         name if name.ends_with(".crt") || name.ends_with(".pem") => {

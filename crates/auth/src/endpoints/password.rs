@@ -12,13 +12,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use portcullis_audit::{Action, Outcome};
-use portcullis_store::{PasswordRecord, User};
+use portcullis_store::User;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    accounts::PASSWORD_SCHEME,
     answer::{self, Refusal},
     caller::Caller,
     entitlement::entitle,
@@ -74,7 +73,6 @@ async fn change(
     service
         .confirm_password(&caller, change.current_password, &call)
         .await?;
-    service.check_new_password(&change.new_password, &caller.user)?;
     let user = service
         .change_password(&caller.user, change.new_password, &call)
         .await?;
@@ -91,8 +89,7 @@ impl AuthService {
         password: Password,
         call: &Call,
     ) -> Result<User, Refusal> {
-        let hash = self.hasher.hash(password).await?;
-        let record = PasswordRecord::new(hash, PASSWORD_SCHEME);
+        let record = self.hash_new_password(password, user).await?;
         let party = party_of(user);
         let event = self
             .event(

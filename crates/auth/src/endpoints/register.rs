@@ -137,7 +137,7 @@ impl AuthService {
             email: email.map_err(|_why| malformed_field(BAD_EMAIL))?,
             password: body.password,
             roles: &roles,
-            strength: Strength::AtLeast(self.config.password.min_length),
+            strength: Strength::Judged,
         };
         create_user(&self.store, &self.hasher, account, event)
             .await
@@ -165,7 +165,7 @@ fn refused_account(error: AccountError) -> Refusal {
     match error {
         AccountError::Name(_) => malformed_field(BAD_USERNAME),
         AccountError::Nameless => malformed_field(NAMELESS),
-        AccountError::Weak(weakness) => weakness.into(),
+        AccountError::Password(error) => error.into(),
         AccountError::Store(StoreError::Taken) => Rejection::Conflict.into(),
         AccountError::Store(error) => error.into(),
         AccountError::Hashing(error) => error.into(),

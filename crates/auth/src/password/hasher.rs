@@ -5,9 +5,11 @@
 //! waited for, but its slot is taken until the hash is done, or leaving would be a way around the bound.
 
 use std::{
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
+        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
@@ -19,12 +21,14 @@ use portcullis_config::{
     auth::{HashCost, PasswordRules},
     units::ByteSize,
 };
+use portcullis_store::PasswordRecord;
 use prometheus::IntGauge;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    Password, StoredHashError, Verdict,
-    argon::{Bench, Shop},
+    BreachedListError, Password, StoredHashError, Verdict, Weakness,
+    bench::{Bench, Shop},
+    policy::Policy,
 };
 use crate::random::NoRandomness;
 
@@ -37,6 +41,9 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Sign-ins give way to proxied requests on the same cores.
 const NICENESS: i32 = 10;
 
+/// Beyond this a failed sign-in is not held up to look like a slower one.
+const LONGEST_PRETENCE: Duration = Duration::from_secs(1);
+
 type Job = Box<dyn FnOnce(&mut Bench) + Send>;
 
 /// Hashes and verifies passwords on its own threads, which end when it is dropped.
@@ -44,6 +51,10 @@ pub struct Hasher {
     jobs: SyncSender<Job>,
     waiting: IntGauge,
     max_wait: Duration,
+    policy: Arc<Policy>,
+    /// Microseconds that a refusal takes, since one was refused by a hash that is dearer than ours: an answer that took
+    /// as long would tell that the account exists, so all take as long.
+    refusal_micros: AtomicU64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -52,39 +63,56 @@ pub enum HashingError {
     Overloaded,
     #[error("a stored password hash is not run: {0}")]
     Stored(#[source] StoredHashError),
+    #[error("the list of breached passwords {0}")]
+    Breached(#[from] BreachedListError),
+    #[error("the list of breached passwords could not be searched")]
+    Search(#[source] io::Error),
     #[error("argon2 failed: {0}")]
     Argon(#[from] argon2::Error),
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
     #[error("no thread could be started for hashing")]
-    Threads(#[source] std::io::Error),
+    Threads(#[source] io::Error),
     #[error("the gauge of waiting passwords is not valid")]
     Metric(#[from] prometheus::Error),
     #[error("a hashing job ended without an answer")]
     Abandoned,
 }
 
+/// Why there is no hash of a new password.
+#[derive(Debug, thiserror::Error)]
+pub enum NewPasswordError {
+    #[error(transparent)]
+    Weak(#[from] Weakness),
+    #[error(transparent)]
+    Hashing(#[from] HashingError),
+}
+
 impl Hasher {
     /// Starts one worker for each core, or fewer where the memory budget does not hold as many. Costs one hashing.
     pub fn start(rules: &PasswordRules, cores: usize) -> Result<Self, HashingError> {
-        let shop = Shop::open(rules.hash, rules.hashing_memory)?;
+        let policy = Arc::new(Policy::open(rules)?);
+        let workers = workers(rules.hash, rules.hashing_memory, cores);
+        let shop = Shop::open(rules, workers)?;
         let (jobs, queue) = sync_channel(MAX_WAITING);
         let waiting = IntGauge::new(
             "portcullis_password_hashing_queue",
             "Passwords that wait to be hashed or verified.",
         )?;
         let queue = Arc::new(Mutex::new(queue));
-        for number in 0..workers(rules.hash, rules.hashing_memory, cores) {
-            let (shop, queue, waiting) = (Arc::clone(&shop), Arc::clone(&queue), waiting.clone());
+        for (number, mut bench) in shop.benches().enumerate() {
+            let (queue, waiting) = (Arc::clone(&queue), waiting.clone());
             thread::Builder::new()
                 .name(format!("hashing-{number}"))
-                .spawn(move || work(&queue, &waiting, &mut Bench::new(shop)))
+                .spawn(move || work(&queue, &waiting, &mut bench))
                 .map_err(HashingError::Threads)?;
         }
         Ok(Self {
             jobs,
             waiting,
             max_wait: MAX_WAIT,
+            policy,
+            refusal_micros: AtomicU64::new(0),
         })
     }
 
@@ -93,19 +121,55 @@ impl Hasher {
         &self.waiting
     }
 
-    /// The PHC string to keep.
-    pub async fn hash(&self, password: Password) -> Result<String, HashingError> {
+    /// What to keep of a password that is not to be judged.
+    pub async fn hash(&self, password: Password) -> Result<PasswordRecord, HashingError> {
         self.run(move |bench| bench.hash(&password)).await?
+    }
+
+    /// What to keep of a new password, if it is strong enough. `names` are the user's, in their mapped form.
+    pub async fn hash_new(
+        &self,
+        password: Password,
+        names: Vec<String>,
+    ) -> Result<PasswordRecord, NewPasswordError> {
+        let policy = Arc::clone(&self.policy);
+        let hashed = self.run(move |bench| {
+            let judged = policy.judge(&password, &names);
+            judged.map_err(HashingError::Search)??;
+            Ok(bench.hash(&password)?)
+        });
+        hashed.await?
     }
 
     /// Without a stored hash the work is the same and the verdict is `Mismatch`.
     pub async fn verify(
         &self,
         password: Password,
-        stored: Option<String>,
+        stored: Option<PasswordRecord>,
     ) -> Result<Verdict, HashingError> {
-        self.run(move |bench| bench.verify(&password, stored.as_deref()))
-            .await?
+        let verified = self.run(move |bench| {
+            let begun = Instant::now();
+            let verdict = bench.verify(&password, stored.as_ref());
+            (verdict, begun.elapsed(), bench.is_outdated(stored.as_ref()))
+        });
+        let (verdict, took, was_outdated) = verified.await?;
+        if !matches!(verdict, Ok(Verdict::Match { .. })) {
+            let pretence = self.pretence(took, was_outdated);
+            tokio::time::sleep(pretence).await;
+        }
+        verdict
+    }
+
+    /// How much longer a refusal waits that took so long.
+    fn pretence(&self, took: Duration, was_outdated: bool) -> Duration {
+        let micros = u64::try_from(took.min(LONGEST_PRETENCE).as_micros()).unwrap_or(u64::MAX);
+        let usual = self.refusal_micros.load(Ordering::Relaxed);
+        if was_outdated {
+            // What one hiccup has raised sinks again.
+            let usual = micros.max(usual - usual / 8);
+            self.refusal_micros.store(usual, Ordering::Relaxed);
+        }
+        Duration::from_micros(usual.saturating_sub(micros))
     }
 
     async fn run<T: Send + 'static>(
@@ -194,6 +258,8 @@ mod tests {
     fn rules(memory_kib: u64, budget_kib: u64) -> PasswordRules {
         PasswordRules {
             min_length: 12,
+            min_score: 3,
+            breached: None,
             hash: HashCost {
                 memory: ByteSize(memory_kib * 1024),
                 iterations: 1,
@@ -261,6 +327,8 @@ mod tests {
             jobs: hasher.jobs.clone(),
             waiting: hasher.waiting.clone(),
             max_wait: Duration::ZERO,
+            policy: Arc::clone(&hasher.policy),
+            refusal_micros: AtomicU64::new(0),
         };
         let (touched, touches) = mpsc::channel::<()>();
         let waited = impatient.run(move |_| touched.send(())).await;

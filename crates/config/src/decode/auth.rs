@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroU64,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -161,9 +162,19 @@ fn password(section: &Section<'_>) -> PasswordRules {
     }
     PasswordRules {
         min_length: section.or("min_length", 12, |value| value.number(8..=64)),
+        min_score: section.or("min_score", 3, |value| value.number(0..=4)),
+        breached: section
+            .find("breached")
+            .and_then(|value| value.section(breached))
+            .flatten(),
         hash,
         hashing_memory,
     }
+}
+
+fn breached(section: &Section<'_>) -> Option<PathBuf> {
+    const REMEDY: &str = "name the list of SHA-1 hashes, ordered by hash";
+    section.require("file", REMEDY)?.searchable_file()
 }
 
 /// The lower bounds are what OWASP still calls sufficient; the upper ones keep one sign-in from stopping the machine.

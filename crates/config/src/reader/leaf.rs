@@ -78,6 +78,14 @@ impl Value<'_> {
         })
     }
 
+    /// The path of a file that is searched where it lies and never read whole.
+    pub(crate) fn searchable_file(&self) -> Option<PathBuf> {
+        self.parse(|path| {
+            let path = PathBuf::from(path);
+            (self.loading.secrets)(&Reference::HashList(path.clone())).map(|_nothing| path)
+        })
+    }
+
     pub(crate) fn number<N: TryFrom<u64>>(&self, range: RangeInclusive<u64>) -> Option<N> {
         let scalar = self.scalar()?;
         let number = scalar

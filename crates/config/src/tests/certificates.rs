@@ -13,7 +13,7 @@ fn on_disk(reference: &Reference) -> Result<SecretString, String> {
         Reference::File(path) => fs::read_to_string(path)
             .map(SecretString::from)
             .map_err(|error| error.to_string()),
-        Reference::Env(_) => Err("it is not set".to_owned()),
+        Reference::Env(_) | Reference::HashList(_) => Err("it is not set".to_owned()),
     }
 }
 

@@ -84,6 +84,7 @@ fn auth() {
         (auth.password.min_length, auth.password.hashing_memory),
         (12, ByteSize(76 * MIB))
     );
+    assert_eq!((auth.password.min_score, auth.password.breached), (3, None));
     assert_eq!(auth.password.hash.memory, ByteSize(19 * MIB));
     assert_eq!(
         (

@@ -17,7 +17,9 @@ fn some_set(reference: &Reference) -> Result<SecretString, String> {
         Reference::File(path) if path == Path::new("/run/secrets/hmac") => {
             "0123456789abcdef0123456789abcdef\n"
         }
-        Reference::Env(_) | Reference::File(_) => return Err("it is not there".to_owned()),
+        Reference::Env(_) | Reference::File(_) | Reference::HashList(_) => {
+            return Err("it is not there".to_owned());
+        }
     };
     Ok(SecretString::from(value))
 }

@@ -29,6 +29,7 @@ fn set(reference: &Reference) -> Result<SecretString, String> {
             let is_key = path.extension().is_some_and(|extension| extension == "key");
             Ok(if is_key { key } else { certificate }.as_str().into())
         }
+        Reference::HashList(_) => Ok(SecretString::default()),
         Reference::Env(_) => Err(String::from("it is not set")),
     }
 }

@@ -48,6 +48,8 @@ fn passwords() {
         "auth: { password: { min_length: 4 } }",
         "auth: { password: { hash: { memory: 1MiB, iterations: 11, parallelism: 0 } } }",
         "auth: { password: { hash: { memory: 128MiB }, hashing_memory: 64MiB } }",
+        "auth: { password: { min_score: 5, breached: {} } }",
+        "auth: { password: { breached: { file: /nowhere.txt } } }",
     ];
     assert_snapshot!(table(&cases), @r#"
     g.yaml:2:33: auth.password.min_length: `4` must be a whole number, from 8 to 64
@@ -55,6 +57,9 @@ fn passwords() {
     g.yaml:2:55: auth.password.hash.iterations: `11` must be a whole number, from 1 to 10
     g.yaml:2:72: auth.password.hash.parallelism: `0` must be a whole number, from 1 to 16
     g.yaml:2:19: auth.password: `hashing_memory` (64MiB) is smaller than `hash.memory` (128MiB): no password could be checked; raise it
+    g.yaml:2:32: auth.password.min_score: `5` must be a whole number, from 0 to 4
+    g.yaml:2:45: auth.password.breached: `file` is missing: name the list of SHA-1 hashes, ordered by hash
+    g.yaml:2:39: auth.password.breached.file: `/nowhere.txt` it is not set
     "#);
 }
 
