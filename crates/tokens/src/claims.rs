@@ -1,5 +1,7 @@
 //! The claims of an access token (RFC 9068), as we write them and as they are read back.
 
+use std::time::Duration;
+
 use portcullis_config::units::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -68,6 +70,36 @@ pub(crate) struct Validity {
     pub(crate) issued_at: Option<Timestamp>,
 }
 
+impl Validity {
+    /// RFC 7519 section 4.1: on and after `exp` a token is refused, before `nbf` as well; both with the issuer's skew.
+    pub(crate) fn check(
+        &self,
+        now: Timestamp,
+        clock_skew: Duration,
+        max_lifetime: Duration,
+    ) -> Result<(), TokenError> {
+        if now >= self.expires_at.plus(clock_skew) {
+            return Err(TokenError::Expired);
+        }
+        let latest_begin = now.plus(clock_skew);
+        let begins = [self.not_before, self.issued_at];
+        if begins
+            .into_iter()
+            .flatten()
+            .any(|begin| begin > latest_begin)
+        {
+            return Err(TokenError::NotYetValid);
+        }
+        // Where a foreign issuer does not say when, what remains of the lifetime is all that can be bounded.
+        let since = self.issued_at.unwrap_or(latest_begin);
+        if self.expires_at.saturating_since(since) > max_lifetime {
+            Err(TokenError::LifetimeTooLong)
+        } else {
+            Ok(())
+        }
+    }
+}
+
 impl<'a> Claims<'a> {
     /// The member of that name, or else the one at the end of a path such as `realm_access.roles`. The whole name is
     /// tried first, since names may be addresses and have dots in them.
@@ -129,8 +161,8 @@ impl<'a> Claims<'a> {
             return Ok(Some(Timestamp::from_secs(seconds)));
         }
         let seconds = value.as_f64().ok_or(TokenError::BadClaims(claim))?;
-        let since_epoch = std::time::Duration::try_from_secs_f64(seconds)
-            .map_err(|_range| TokenError::BadClaims(claim))?;
+        let since_epoch =
+            Duration::try_from_secs_f64(seconds).map_err(|_range| TokenError::BadClaims(claim))?;
         Ok(Some(Timestamp::default().plus(since_epoch)))
     }
 }

@@ -183,7 +183,7 @@ impl Issuer {
         (key, header): (&Key, &Header),
         now: Timestamp,
     ) -> Result<Principal, TokenError> {
-        self.check_validity(&validity, now)?;
+        validity.check(now, self.clock_skew, self.max_lifetime)?;
         let mut verified = match &self.rules {
             Rules::Local => read_local(claims, &validity)?,
             Rules::Foreign(mapping) => mapping.read(claims)?,
@@ -197,30 +197,6 @@ impl Issuer {
         verified.expires_at = validity.expires_at;
         verified.refused_from = validity.expires_at.plus(self.clock_skew);
         Ok(Principal::new(verified))
-    }
-
-    /// RFC 7519 section 4.1: on and after `exp` a token is refused, before `nbf` as well; both with the issuer's skew.
-    fn check_validity(&self, validity: &Validity, now: Timestamp) -> Result<(), TokenError> {
-        if now >= validity.expires_at.plus(self.clock_skew) {
-            return Err(TokenError::Expired);
-        }
-        let latest_begin = now.plus(self.clock_skew);
-        let begins = [validity.not_before, validity.issued_at];
-        if begins
-            .into_iter()
-            .flatten()
-            .any(|begin| begin > latest_begin)
-        {
-            return Err(TokenError::NotYetValid);
-        }
-        // Where a foreign issuer does not say when, what remains of the lifetime is all that can be bounded.
-        let since = validity.issued_at.unwrap_or(latest_begin);
-        let is_too_long = validity.expires_at.saturating_since(since) > self.max_lifetime;
-        if is_too_long {
-            Err(TokenError::LifetimeTooLong)
-        } else {
-            Ok(())
-        }
     }
 }
 

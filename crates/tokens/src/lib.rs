@@ -9,10 +9,12 @@
 mod algorithm;
 mod cache;
 mod claims;
+mod client_assertions;
 mod der;
 mod error;
 mod foreign;
 mod header;
+mod id_tokens;
 mod issuer;
 mod issuer_keys;
 mod json;
@@ -26,6 +28,7 @@ mod revocations;
 pub mod rotation;
 mod scopes;
 mod signing;
+mod statements;
 mod text;
 mod verifier;
 mod wrapping;
@@ -37,6 +40,9 @@ pub use crate::{
     cache::CacheCounts,
     claims::AccessClaims,
     error::{KeyError, RefreshTokenError, SignError, TokenError, WrapError},
+    client_assertions::{ClientAssertion, ClientAssertions, ClientKeys, ClientKeysError},
+    error::{KeyError, SignError, TokenError, WrapError},
+    id_tokens::{IdTokens, Identity},
     issuer::{IssuerSpec, LOCAL_CLOCK_SKEW, OWN_RESOURCE},
     issuer_keys::{IssuerKeys, KeyRenewal, Renewal},
     jwks::{KeyFault, KeySetError, MAX_KEY_SET_BYTES, PublishedKeys, SkippedKey},

@@ -95,7 +95,7 @@ impl Verifier {
 
     fn verify_unseen(&self, token: &str, now: Timestamp) -> Result<Arc<Principal>, Refused> {
         let parts = Parts::of(token)?;
-        let header = Header::read(&decode(parts.header)?)?;
+        let header = parts.header()?;
         let payload = parts.payload()?;
         let issuer = self.issuer_of(&payload)?;
         self.verify_of(issuer, token, (&header, &payload), now)
@@ -160,6 +160,20 @@ pub struct MissingKey {
 }
 
 impl MissingKey {
+    /// A token that names no key can only mean one we hold, unless we hold none at all.
+    pub(crate) fn behind(
+        cause: TokenError,
+        keys: &Arc<IssuerKeys>,
+        key_id: Option<String>,
+    ) -> Option<Self> {
+        let is_missing = cause == TokenError::KeysUnavailable
+            || cause == TokenError::UnknownKey && key_id.is_some();
+        is_missing.then(|| Self {
+            keys: Arc::clone(keys),
+            key_id,
+        })
+    }
+
     /// Has the issuer asked, unless that was done a moment ago; see [`crate::KeyRenewal::renew`].
     pub fn renew(&self) -> Option<Renewal> {
         self.keys.renew(self.key_id.as_deref())
@@ -168,16 +182,10 @@ impl MissingKey {
 
 impl Refused {
     fn by(issuer: &Issuer, header: Header, cause: TokenError) -> Self {
-        // A token that names no key can only mean one we hold, unless we hold none at all.
-        let is_missing = cause == TokenError::KeysUnavailable
-            || cause == TokenError::UnknownKey && header.key_id.is_some();
         Self {
             cause,
             issuer: Some(issuer.name()),
-            missing: is_missing.then(|| MissingKey {
-                keys: Arc::clone(&issuer.keys),
-                key_id: header.key_id,
-            }),
+            missing: MissingKey::behind(cause, &issuer.keys, header.key_id),
         }
     }
 }
@@ -193,16 +201,16 @@ impl From<TokenError> for Refused {
     }
 }
 
-type Payload = serde_json::Map<String, serde_json::Value>;
+pub(crate) type Payload = serde_json::Map<String, serde_json::Value>;
 
 /// The compact form of RFC 7515 section 3.1, still encoded.
-struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     header: &'a str,
     payload: &'a str,
 }
 
 impl<'a> Parts<'a> {
-    fn of(token: &'a str) -> Result<Self, TokenError> {
+    pub(crate) fn of(token: &'a str) -> Result<Self, TokenError> {
         let is_allowed =
             |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if token.len() > MAX_TOKEN_BYTES || !token.bytes().all(is_allowed) {
@@ -219,7 +227,11 @@ impl<'a> Parts<'a> {
         }
     }
 
-    fn payload(&self) -> Result<Payload, TokenError> {
+    pub(crate) fn header(&self) -> Result<Header, TokenError> {
+        Header::read(&decode(self.header)?)
+    }
+
+    pub(crate) fn payload(&self) -> Result<Payload, TokenError> {
         json::object(&decode(self.payload)?).ok_or(TokenError::Malformed)
     }
 }

@@ -17,9 +17,11 @@ use crate::{
 
 mod caching;
 mod claims;
+mod client_assertions;
 mod followed;
 mod foreign;
 mod header;
+mod id_tokens;
 mod jwks;
 mod keys;
 mod properties;
