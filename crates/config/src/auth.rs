@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
-use crate::units::{ByteSize, Rate};
+use crate::{
+    providers::Provider,
+    units::{ByteSize, Rate},
+};
 
 #[derive(Clone)]
 pub struct Auth {
@@ -24,6 +27,8 @@ pub struct Auth {
     pub roles: BTreeMap<String, RoleScopes>,
     /// What a new user gets. One of `roles`.
     pub default_role: Option<String>,
+    /// Where people who belong elsewhere sign in.
+    pub providers: Vec<Provider>,
 }
 
 #[derive(Clone)]

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     Config,
     auth::{Auth, Signing},
+    providers::Provider,
     server::Listener,
     storage::{Database, Redis, RootKeyBytes},
 };
@@ -117,6 +118,7 @@ impl Keep<'_> {
             &mut wanted.default_role,
             &running.default_role,
         );
+        self.that("auth.providers", &mut wanted.providers, &running.providers);
     }
 }
 
@@ -137,6 +139,29 @@ impl PartialEq for Signing {
             }
             (Self::Es256 | Self::EdDsa | Self::Rs256 | Self::Hs256 { .. }, _) => false,
         }
+    }
+}
+
+impl PartialEq for Provider {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            issuer,
+            client_id,
+            client_secret,
+            scopes,
+            create_users,
+            allowed_domains,
+            return_to,
+        } = self;
+        *name == other.name
+            && *issuer == other.issuer
+            && *client_id == other.client_id
+            && is_same_secret(client_secret, &other.client_secret)
+            && *scopes == other.scopes
+            && *create_users == other.create_users
+            && *allowed_domains == other.allowed_domains
+            && *return_to == other.return_to
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::providers::providers;
 use crate::{
     auth::{
         Auth, HashCost, PORTCULLIS_RESOURCE, PORTCULLIS_SCOPES, PasswordRules, Registration,
@@ -25,7 +26,7 @@ const SHORTEST_ROTATION: Duration = Duration::from_secs(3600);
 const MIB: u64 = 1 << 20;
 
 pub(super) fn auth(section: &Section<'_>) -> Auth {
-    for key in ["refresh_token", "mail", "providers"] {
+    for key in ["refresh_token", "mail"] {
         section.later(key);
     }
     section.later_unless("sessions", &["database"]);
@@ -34,16 +35,19 @@ pub(super) fn auth(section: &Section<'_>) -> Auth {
         Some(roles(value, &resources))
     });
     let (signing, rotate_every) = section.within("signing", signing);
+    let issuer = section.or("issuer", "http://localhost:8080".to_owned(), |value| {
+        value.parse(absolute_url)
+    });
+    let registration = section.or("registration", Registration::Admin, |value| {
+        value.word(&[("open", Registration::Open), ("admin", Registration::Admin)])
+    });
     Auth {
-        issuer: section.or("issuer", "http://localhost:8080".to_owned(), |value| {
-            value.parse(absolute_url)
-        }),
+        providers: providers(section, &issuer, registration),
+        issuer,
+        registration,
         signing,
         rotate_every,
         access_token_lifetime: section.within("access_token", access_token_lifetime),
-        registration: section.or("registration", Registration::Admin, |value| {
-            value.word(&[("open", Registration::Open), ("admin", Registration::Admin)])
-        }),
         default_resource: section
             .find("default_resource")
             .and_then(|value| declared(&value, "resource", &resources)),

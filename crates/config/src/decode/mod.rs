@@ -12,6 +12,7 @@ mod in_flight;
 mod issuers;
 mod limit_keys;
 mod limits;
+mod providers;
 mod redirects;
 mod redis;
 mod retries;

@@ -43,6 +43,49 @@ fn auth() {
 }
 
 #[test]
+fn providers() {
+    let good = "name: google, issuer: https://accounts.google.com, client_id: us, client_secret: s";
+    let one = |more: &str| format!("auth: {{ providers: [{{ {good}, {more} }}] }}");
+    let cases = [
+        "auth: { providers: google }".to_owned(),
+        "auth: { providers: [{}] }".to_owned(),
+        format!("auth: {{ providers: [{{ {good} }}, {{ {good} }}] }}"),
+        format!("auth: {{ issuer: 'http://gw.example', providers: [{{ {good} }}] }}"),
+        one("scopes: [email, 'a b']"),
+        one("create_users: maybe"),
+        one("allowed_domains: ['@example.com', example..com]"),
+        one("return_to: /signed-in"),
+        one("return_to: 'http://app.example.com/'"),
+        one("return_to: 'https://app.example.com/#x'"),
+        one("colour: red"),
+        "auth: { providers: [{ name: a/b, issuer: 'http://p.example', client_id: '', client_secret: s }] }"
+            .to_owned(),
+    ];
+    let cases: Vec<&str> = cases.iter().map(String::as_str).collect();
+    assert_snapshot!(table(&cases), @r#"
+    g.yaml:2:20: auth.providers: must be a list: write [a, b], or one `- ` line for each
+    g.yaml:2:21: auth.providers[0]: `name` is missing: it stands in /v1/auth/providers/NAME
+    g.yaml:2:21: auth.providers[0]: `issuer` is missing: write its address, such as https://accounts.google.com
+    g.yaml:2:21: auth.providers[0]: `client_id` is missing: the provider gave it to you
+    g.yaml:2:21: auth.providers[0]: `client_secret` is missing: the provider gave it to you
+    g.yaml:2:109: auth.providers[1]: there are two providers named `google`: give each its own name
+    g.yaml:2:49: auth.providers: needs `auth.issuer` to be https://…, since browsers come back to it; plain http is for 127.0.0.1, ::1 and localhost alone
+    g.yaml:2:115: auth.providers[0].scopes: lacks `openid`: without it the provider does not say who signed in
+    g.yaml:2:123: auth.providers[0].scopes[1]: `a b` is no scope: use visible characters without space, quote and backslash
+    g.yaml:2:121: auth.providers[0].create_users: `maybe` must be true or false
+    g.yaml:2:125: auth.providers[0].allowed_domains[0]: `@example.com` is no domain: write what stands behind the @, such as example.com
+    g.yaml:2:141: auth.providers[0].allowed_domains[1]: `example..com` is no domain: write what stands behind the @, such as example.com
+    g.yaml:2:118: auth.providers[0].return_to: `/signed-in` is no page that a browser may be sent to: write https://… without a fragment; plain http is for 127.0.0.1, ::1 and localhost alone
+    g.yaml:2:118: auth.providers[0].return_to: `http://app.example.com/` is no page that a browser may be sent to: write https://… without a fragment; plain http is for 127.0.0.1, ::1 and localhost alone
+    g.yaml:2:118: auth.providers[0].return_to: `https://app.example.com/#x` is no page that a browser may be sent to: write https://… without a fragment; plain http is for 127.0.0.1, ::1 and localhost alone
+    g.yaml:2:107: auth.providers[0].colour: this key is not known: remove it, or use name, issuer, client_id, client_secret, scopes, create_users, allowed_domains or return_to
+    g.yaml:2:29: auth.providers[0].name: `a/b` is not a name: use 1 to 64 letters, digits, `_`, `-` and `.`
+    g.yaml:2:42: auth.providers[0].issuer: `http://p.example` is not the address of a provider: write https://… without a query; plain http is for 127.0.0.1, ::1 and localhost alone
+    g.yaml:2:73: auth.providers[0].client_id: an empty text says nothing: write what the provider gave to you
+    "#);
+}
+
+#[test]
 fn passwords() {
     let cases = [
         "auth: { password: { min_length: 4 } }",
