@@ -3,7 +3,7 @@
 //! let that other one say which keys are good.
 
 use portcullis_config::issuers;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::fetch::{FetchError, Fetcher};
 
@@ -22,8 +22,22 @@ pub enum DiscoveryError {
     NoKeyAddress,
 }
 
+/// What an issuer says of itself, once it is sure that it is the one that was asked.
+pub(crate) struct Metadata {
+    members: Map<String, Value>,
+    /// An issuer elsewhere has no business with what listens on this machine.
+    is_local: bool,
+}
+
 /// The address of its key set.
 pub async fn discover(fetcher: &Fetcher, issuer: &str) -> Result<String, DiscoveryError> {
+    let metadata = metadata(fetcher, issuer).await?;
+    metadata
+        .address("jwks_uri")
+        .ok_or(DiscoveryError::NoKeyAddress)
+}
+
+pub(crate) async fn metadata(fetcher: &Fetcher, issuer: &str) -> Result<Metadata, DiscoveryError> {
     let [first, second] = metadata_addresses(issuer);
     let fetched = match fetcher.fetch(&first, MAX_METADATA_BYTES).await {
         // It is there and has no such document. An issuer that is away need not be asked twice.
@@ -33,7 +47,42 @@ pub async fn discover(fetcher: &Fetcher, issuer: &str) -> Result<String, Discove
             .map_err(|cause| DiscoveryError::Fetch { url: second, cause }),
         fetched => fetched.map_err(|cause| DiscoveryError::Fetch { url: first, cause }),
     }?;
-    key_address(&fetched.body, issuer)
+    Metadata::read(&fetched.body, issuer)
+}
+
+impl Metadata {
+    fn read(document: &[u8], issuer: &str) -> Result<Self, DiscoveryError> {
+        let document: Value =
+            serde_json::from_slice(document).map_err(|_invalid| DiscoveryError::NotMetadata)?;
+        let Value::Object(members) = document else {
+            return Err(DiscoveryError::NotMetadata);
+        };
+        if members.get("issuer").and_then(Value::as_str) != Some(issuer) {
+            return Err(DiscoveryError::OtherIssuer);
+        }
+        Ok(Self {
+            members,
+            is_local: issuers::is_loopback_url(issuer),
+        })
+    }
+
+    /// One that may be asked, or that a browser may be sent to.
+    pub(crate) fn address(&self, name: &str) -> Option<String> {
+        let address = self.members.get(name)?.as_str()?;
+        let is_fit = issuers::may_be_fetched(address)
+            && (self.is_local || !issuers::is_loopback_url(address));
+        is_fit.then(|| address.to_owned())
+    }
+
+    /// Whether a list has this word; nothing where there is no list.
+    pub(crate) fn lists(&self, name: &str, word: &str) -> Option<bool> {
+        let list = self.members.get(name)?.as_array()?;
+        Some(list.iter().any(|listed| listed.as_str() == Some(word)))
+    }
+
+    pub(crate) fn says(&self, name: &str) -> bool {
+        self.members.get(name).and_then(Value::as_bool) == Some(true)
+    }
 }
 
 /// OIDC appends to the issuer's path, RFC 8414 section 3.1 puts its own name before it.
@@ -50,29 +99,18 @@ fn metadata_addresses(issuer: &str) -> [String; 2] {
     ]
 }
 
-fn key_address(metadata: &[u8], issuer: &str) -> Result<String, DiscoveryError> {
-    let metadata: Value =
-        serde_json::from_slice(metadata).map_err(|_invalid| DiscoveryError::NotMetadata)?;
-    let members = metadata.as_object().ok_or(DiscoveryError::NotMetadata)?;
-    let member = |name: &str| members.get(name).and_then(Value::as_str);
-    if member("issuer") != Some(issuer) {
-        return Err(DiscoveryError::OtherIssuer);
-    }
-    let address = member("jwks_uri").filter(|address| issuers::may_be_fetched(address));
-    // An issuer elsewhere has no business with what listens on this machine.
-    let is_fit =
-        |address: &&str| issuers::is_loopback_url(issuer) || !issuers::is_loopback_url(address);
-    address
-        .filter(is_fit)
-        .map(str::to_owned)
-        .ok_or(DiscoveryError::NoKeyAddress)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn key_address(document: &[u8], issuer: &str) -> Result<String, DiscoveryError> {
+        let metadata = Metadata::read(document, issuer)?;
+        metadata
+            .address("jwks_uri")
+            .ok_or(DiscoveryError::NoKeyAddress)
+    }
 
     #[test]
     fn metadata_is_looked_for_where_the_standards_say() {

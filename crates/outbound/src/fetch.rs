@@ -107,6 +107,24 @@ impl Fetcher {
         self.answered(asked, limit).await
     }
 
+    /// Sends a request that somebody else has put together, and gives back whatever was answered, with at most `limit`
+    /// bytes.
+    pub(crate) async fn exchange(
+        &self,
+        request: http::Request<Vec<u8>>,
+        limit: usize,
+    ) -> Result<http::Response<Vec<u8>>, FetchError> {
+        let unfit = |_invalid| FetchError::Unreachable("the request has no address".to_owned());
+        let request = reqwest::Request::try_from(request).map_err(unfit)?;
+        let response = self.client.execute(request).await;
+        let response = response.map_err(|error| self.unanswered(&error))?;
+        let mut answered = http::Response::new(Vec::new());
+        *answered.status_mut() = response.status();
+        *answered.headers_mut() = response.headers().clone();
+        *answered.body_mut() = self.body(response, limit).await?;
+        Ok(answered)
+    }
+
     async fn answered(&self, asked: RequestBuilder, limit: usize) -> Result<Fetched, FetchError> {
         let asked = asked.header(header::ACCEPT, "application/json");
         let response = asked.send().await;

@@ -15,7 +15,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use portcullis_config::issuers::Issuer;
+use portcullis_config::issuers::{Algorithm, Issuer};
 use portcullis_tokens::{IssuerKeys, KeyRenewal, KeySetError, renewal::Budget};
 use tokio::{runtime::Handle, time::Instant};
 
@@ -95,14 +95,31 @@ impl KeyKeeper {
     /// The keys of this issuer: those of before, if it was known already, or new ones that are asked for at once. An
     /// issuer that cannot be reached is no error, a file that cannot be read is. Nothing for one whose keys do not change.
     pub fn keys_of(&self, issuer: &Issuer) -> Result<Option<Arc<IssuerKeys>>, RenewalError> {
-        let Some(place) = Place::of(issuer) else {
-            return Ok(None);
-        };
+        let place = Place::of(issuer);
+        place.map(|place| self.keys_at(place)).transpose()
+    }
+
+    /// As [`Self::keys_of`], for an issuer that says where its keys are and is known under `name`.
+    pub fn published_keys(
+        &self,
+        name: &str,
+        issuer: &str,
+        algorithms: &[Algorithm],
+    ) -> Result<Arc<IssuerKeys>, RenewalError> {
+        self.keys_at(Place {
+            name: name.to_owned(),
+            issuer: issuer.to_owned(),
+            source: Source::Discovery,
+            algorithms: algorithms.to_vec(),
+        })
+    }
+
+    fn keys_at(&self, place: Place) -> Result<Arc<IssuerKeys>, RenewalError> {
         let mut kept = self.kept.lock();
         kept.retain(|kept| kept.keys.strong_count() > 0);
         let known = kept.iter().find(|kept| kept.place == place);
         if let Some(keys) = known.and_then(|kept| kept.keys.upgrade()) {
-            return Ok(Some(keys));
+            return Ok(keys);
         }
         let (watched, keys) = self.watch(&place)?;
         kept.push(Kept {
@@ -110,7 +127,7 @@ impl KeyKeeper {
             keys: Arc::downgrade(&keys),
             watched,
         });
-        Ok(Some(keys))
+        Ok(keys)
     }
 
     fn watch(&self, place: &Place) -> Result<(Arc<Watched>, Arc<IssuerKeys>), RenewalError> {

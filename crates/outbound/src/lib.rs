@@ -3,5 +3,6 @@
 pub mod discovery;
 pub mod fetch;
 pub mod issuer_keys;
+pub mod providers;
 pub mod revocation_feeds;
 pub mod traces;

@@ -16,7 +16,7 @@ use crate::{discovery::discover, fetch::Fetched};
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) name: String,
-    issuer: String,
+    pub(super) issuer: String,
     pub(super) source: Source,
     pub(super) algorithms: Vec<Algorithm>,
 }
