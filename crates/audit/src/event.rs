@@ -219,6 +219,8 @@ words! {
         UserCreated = "user_created",
         UserDisabled = "user_disabled",
         UserEnabled = "user_enabled",
+        /// An account at an identity provider lets this user in from now on.
+        IdentityLinked = "identity_linked",
         RoleGranted = "role_granted",
         RoleRevoked = "role_revoked",
         ClientCreated = "client_created",

@@ -93,6 +93,7 @@ pub async fn create_user(
         email_key: account.email.map(|email| email.key().to_owned()),
         display_name: None,
         password: Some(password),
+        identity: None,
         disabled: false,
         created_at: created.at,
     };

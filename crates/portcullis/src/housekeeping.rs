@@ -1,7 +1,9 @@
-//! Clears away what no longer matters: revocations of tokens that have expired, sessions past their end.
+//! Clears away what no longer matters: revocations of tokens that have expired, sessions past their end, and
+//! what was used once and could not be used again by now.
 
 use std::{sync::Arc, time::Duration};
 
+use portcullis_config::units::Timestamp;
 use portcullis_store::{Sessions, Store, StoreError};
 use portcullis_tokens::Revocations;
 use tokio::time::{MissedTickBehavior, interval};
@@ -28,9 +30,15 @@ pub(crate) async fn keep_house(store: Store, sessions: Sessions, revocations: Ar
 async fn clear(store: &Store, sessions: &Sessions) -> Result<(), StoreError> {
     for _ in 0..BATCHES {
         let now = clock::wall();
-        if store.sweep_revocations(now).await? + sessions.sweep(now).await? == 0 {
+        if removed(store, sessions, now).await? == 0 {
             break;
         }
     }
     Ok(())
+}
+
+async fn removed(store: &Store, sessions: &Sessions, now: Timestamp) -> Result<u64, StoreError> {
+    Ok(store.sweep_revocations(now).await?
+        + sessions.sweep(now).await?
+        + store.sweep_spent(now).await?)
 }

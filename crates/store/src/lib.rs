@@ -15,11 +15,13 @@ mod audit;
 mod backup;
 mod challenges;
 mod clients;
+mod identities;
 mod keys;
 mod limits;
 mod revocations;
 mod second_factors;
 mod sessions;
+mod spent;
 mod users;
 
 #[cfg(test)]
@@ -30,6 +32,7 @@ pub use backup::BackupError;
 pub use challenges::Challenge;
 pub use clients::{Client, NewClient};
 pub use error::StoreError;
+pub use identities::Identity;
 pub use keys::{Retirement, StoredKey};
 pub use limits::RedisLimits;
 pub use second_factors::{CodeTry, FirstCode, TotpSecret, UsedCode};

@@ -42,6 +42,7 @@ const STEPS: &[Step] = &[
     step!("0003_second_factors"),
     step!("0004_sessions"),
     step!("0005_key_rotation"),
+    step!("0006_sign_in_elsewhere"),
 ];
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     engine::{Row, Transaction, values},
     error::StoreError,
+    identities::{self, Identity},
     revocations,
     sessions::Session,
     store::Store,
@@ -31,6 +32,8 @@ macro_rules! users_from {
         )
     };
 }
+
+pub(crate) use users_from;
 
 const BY_ID: &str = users_from!("SELECT * FROM users WHERE id = $1");
 const BY_LOGIN: &str = users_from!("SELECT * FROM users WHERE username_key = $1 OR email_key = $1");
@@ -90,6 +93,8 @@ pub struct NewUser {
     pub email_key: Option<String>,
     pub display_name: Option<String>,
     pub password: Option<PasswordRecord>,
+    /// Where the user signs in, if that is elsewhere.
+    pub identity: Option<Identity>,
     pub disabled: bool,
     pub created_at: Timestamp,
 }
@@ -127,7 +132,7 @@ impl fmt::Debug for PasswordRecord {
 }
 
 impl Store {
-    /// `Taken` if id, username or e-mail address belong to somebody.
+    /// `Taken` if id, username, e-mail address or identity belong to somebody.
     pub async fn create_user(
         &self,
         user: &NewUser,
@@ -152,6 +157,9 @@ impl Store {
         for role in roles {
             tx.execute(GRANT, values![user.id.as_str(), *role, user.created_at])
                 .await?;
+        }
+        if let Some(identity) = &user.identity {
+            identities::link(&mut tx, &user.id, identity, user.created_at).await?;
         }
         self.finish(tx, &user.id, event).await
     }
@@ -348,7 +356,7 @@ async fn outdate(
 }
 
 /// Folds the rows of [`users_from`] into users.
-fn users(rows: &[Row]) -> Result<Vec<User>, StoreError> {
+pub(crate) fn users(rows: &[Row]) -> Result<Vec<User>, StoreError> {
     let mut users: Vec<User> = Vec::new();
     for row in rows {
         let id: String = row.read("id")?;

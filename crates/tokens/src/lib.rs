@@ -41,7 +41,7 @@ pub use crate::{
     claims::AccessClaims,
     error::{KeyError, RefreshTokenError, SignError, TokenError, WrapError},
     client_assertions::{ClientAssertion, ClientAssertions, ClientKeys, ClientKeysError},
-    error::{KeyError, SignError, TokenError, WrapError},
+
     id_tokens::{IdTokens, Identity},
     issuer::{IssuerSpec, LOCAL_CLOCK_SKEW, OWN_RESOURCE},
     issuer_keys::{IssuerKeys, KeyRenewal, Renewal},

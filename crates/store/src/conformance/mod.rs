@@ -5,6 +5,7 @@ mod audit;
 mod backup;
 mod bench;
 mod clients;
+mod identities;
 mod keys;
 mod migrating;
 mod outage;
@@ -45,6 +46,10 @@ conformance! {
     clients::disabling_a_client_outdates_its_tokens_once,
     clients::the_head_of_the_log_is_the_last_number_given_out,
     clients::the_last_use_is_kept_to_the_minute,
+    identities::an_account_elsewhere_is_its_issuer_and_its_subject,
+    identities::an_account_elsewhere_is_one_users_only,
+    identities::what_is_spent_is_forgotten_once_it_is_moot,
+    identities::what_is_spent_is_spent_once_whoever_comes_at_the_same_time,
     keys::a_key_reads_back_as_it_was_kept,
     keys::a_key_that_is_next_takes_over_once,
     keys::a_retired_key_is_replaced_revoked_and_audited_in_one_change,
