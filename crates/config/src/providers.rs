@@ -1,4 +1,4 @@
-//! `auth.providers`: where people who belong elsewhere sign in (OpenID Connect).
+//! `auth.providers`: where people who belong elsewhere sign in (OIDC).
 
 use secrecy::SecretString;
 

@@ -1,4 +1,4 @@
-//! Signing in elsewhere: OpenID Connect's code flow, with us as the client (OpenID Connect Core 1.0 section 3.1,
+//! Signing in elsewhere: OIDC's code flow, with us as the client (OIDC Core 1.0 section 3.1,
 //! RFC 9700 section 2.1).
 //!
 //! The browser is sent to the provider with [`Provider::address`] and comes back with a code, which
@@ -11,7 +11,7 @@ mod metadata;
 use std::{sync::Arc, time::Duration};
 
 use portcullis_config::{issuers::Algorithm, providers::Provider as Settings, units::Timestamp};
-use portcullis_tokens::{IdTokens, Identity, Refused, TokenError};
+use portcullis_tokens::{IdTokens, Identity, MissingKey, Refused, TokenError};
 use secrecy::SecretString;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
@@ -173,7 +173,7 @@ impl Provider {
             Ok(identity) => return Ok(identity),
             Err(refused) => refused,
         };
-        let Some(renewal) = refused.missing.as_ref().and_then(|missing| missing.renew()) else {
+        let Some(renewal) = refused.missing.as_ref().and_then(MissingKey::renew) else {
             return Err(refused.into());
         };
         // Whether it came is seen by reading again.

@@ -1,4 +1,4 @@
-//! ID tokens: what an identity provider says of the person it has just signed in (OpenID Connect Core 1.0 section 2).
+//! ID tokens: what an identity provider says of the person it has just signed in (OIDC Core 1.0 section 2).
 
 use std::{sync::Arc, time::Duration};
 
@@ -91,7 +91,7 @@ impl IdTokens {
         })
     }
 
-    /// OpenID Connect Core 1.0 section 3.1.3.7, steps 3 to 5: among several audiences it has to say that it is for us.
+    /// OIDC Core 1.0 section 3.1.3.7, steps 3 to 5: among several audiences it has to say that it is for us.
     fn check_party(&self, claims: Claims<'_>) -> Result<(), TokenError> {
         let party = claims.optional_name("azp", "azp")?;
         let is_alone = claims.names("aud", "aud")?.len() == 1;

@@ -20,7 +20,7 @@ use crate::fetch::{FetchError, Fetcher};
 /// Tokens of other kinds may stand beside the one we want.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// The member that OpenID Connect adds to the answer of RFC 6749.
+/// The member that OIDC adds to the answer of RFC 6749.
 #[derive(Deserialize, Serialize)]
 pub(super) struct IdTokenField {
     id_token: String,
