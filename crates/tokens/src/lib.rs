@@ -39,9 +39,8 @@ mod tests;
 pub use crate::{
     cache::CacheCounts,
     claims::AccessClaims,
-    error::{KeyError, RefreshTokenError, SignError, TokenError, WrapError},
     client_assertions::{ClientAssertion, ClientAssertions, ClientKeys, ClientKeysError},
-
+    error::{KeyError, RefreshTokenError, SignError, TokenError, WrapError},
     id_tokens::{IdTokens, Identity},
     issuer::{IssuerSpec, LOCAL_CLOCK_SKEW, OWN_RESOURCE},
     issuer_keys::{IssuerKeys, KeyRenewal, Renewal},
