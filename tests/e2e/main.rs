@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod announced;
 #[cfg(test)]
+mod api_pages;
+#[cfg(test)]
 mod behind_a_proxy;
 #[cfg(test)]
 mod budgets;

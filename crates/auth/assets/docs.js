@@ -9,7 +9,10 @@ function servedFromHere(response) {
   if (response.url === url) {
     const description = JSON.parse(response.text);
     const others = description.servers.filter((server) => server.url !== here.url);
-    response.text = JSON.stringify({ ...description, servers: [here, ...others] });
+    description.servers = [here, ...others];
+    const { clientCredentials } = description.components.securitySchemes.client.flows;
+    clientCredentials.tokenUrl = `${here.url}/oauth/token`;
+    response.text = JSON.stringify(description);
   }
   return response;
 }

@@ -4,6 +4,7 @@
 //! Everything started here ends with the test process, even when that is killed: see [`supervise`] and [`process`].
 //! Nothing here knows the gateway's crates: it is met where its users meet it, at sockets and at the command line.
 
+pub mod browser;
 pub mod certificates;
 pub mod client;
 pub mod frames;
