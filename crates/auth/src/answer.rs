@@ -17,6 +17,7 @@ use portcullis_policy::{
     rejection::Rejection,
 };
 use portcullis_store::StoreError;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 use crate::{
@@ -34,6 +35,8 @@ const HASHING_RETRY: Duration = Duration::from_secs(2);
 pub(crate) struct Refusal {
     pub(crate) rejection: Rejection,
     cause: Option<Cow<'static, str>>,
+    /// What finishes a sign-in together with a code.
+    challenge: Option<SecretString>,
 }
 
 impl Refusal {
@@ -42,6 +45,15 @@ impl Refusal {
         Self {
             rejection: Rejection::InternalError,
             cause: Some(cause.into()),
+            challenge: None,
+        }
+    }
+
+    /// The first proof was right; this and a code make the second.
+    pub(crate) fn mfa_required(challenge: SecretString) -> Self {
+        Self {
+            challenge: Some(challenge),
+            ..Rejection::MfaRequired.into()
         }
     }
 }
@@ -51,6 +63,7 @@ impl From<Rejection> for Refusal {
         Self {
             rejection,
             cause: None,
+            challenge: None,
         }
     }
 }
@@ -67,7 +80,11 @@ impl From<StoreError> for Refusal {
             | StoreError::TooNew(_)
             | StoreError::Database(_) => Rejection::InternalError,
         };
-        Self { rejection, cause }
+        Self {
+            rejection,
+            cause,
+            challenge: None,
+        }
     }
 }
 
@@ -155,7 +172,7 @@ pub(crate) async fn finish(request: Request, next: Next) -> Response {
     };
     if let Some(refusal) = refusal_of(&mut response) {
         log(&refusal, &call);
-        response = refused(&refusal.rejection, &call, is_oauth);
+        response = refused(&refusal, &call, is_oauth);
     }
     response
         .headers_mut()
@@ -174,11 +191,12 @@ fn refusal_of(response: &mut Response) -> Option<Arc<Refusal>> {
 }
 
 /// A problem, except where OAuth fixes the form.
-fn refused(rejection: &Rejection, call: &Call, is_oauth: bool) -> Response {
+fn refused(refusal: &Refusal, call: &Call, is_oauth: bool) -> Response {
+    let rejection = &refusal.rejection;
     let mut response = if is_oauth {
         oauth::refused(rejection)
     } else {
-        problem(rejection, call)
+        problem(refusal, call)
     };
     response.headers_mut().extend(rejection.headers());
     if rejection.closes_connection() {
@@ -190,8 +208,13 @@ fn refused(rejection: &Rejection, call: &Call, is_oauth: bool) -> Response {
     response
 }
 
-fn problem(rejection: &Rejection, call: &Call) -> Response {
-    let body = Problem::of(rejection, &call.request_id).to_json();
+fn problem(refusal: &Refusal, call: &Call) -> Response {
+    let rejection = &refusal.rejection;
+    let problem = Problem::of(rejection, &call.request_id);
+    let body = match &refusal.challenge {
+        Some(challenge) => problem.with_challenge(challenge.expose_secret()).to_json(),
+        None => problem.to_json(),
+    };
     let media_type = [(header::CONTENT_TYPE, problem::CONTENT_TYPE)];
     (rejection.status(), media_type, body).into_response()
 }

@@ -5,12 +5,14 @@ mod admin_keys;
 mod admin_users;
 mod health;
 mod login;
+mod login_mfa;
 mod me;
 mod oauth_token;
 mod password;
 mod profile;
 mod register;
 mod revocations;
+mod second_factor;
 mod well_known;
 
 use std::sync::Arc;
@@ -26,7 +28,9 @@ pub(crate) fn all() -> Vec<OpenApiRouter<Arc<AuthService>>> {
     vec![
         register::routes(),
         login::routes(),
+        login_mfa::routes(),
         password::routes(),
+        second_factor::routes(),
         me::routes(),
         admin_users::routes(),
         admin_breakers::routes(),

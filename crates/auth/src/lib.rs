@@ -27,6 +27,7 @@ pub mod password;
 mod random;
 mod request;
 mod router;
+mod second_factor;
 mod service;
 mod sign_in;
 mod signing_keys;

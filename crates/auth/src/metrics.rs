@@ -1,9 +1,8 @@
 //! What is counted. No user, no address and no name of a resource is ever a label.
 
-use portcullis_policy::rejection::Rejection;
 use prometheus::{IntCounterVec, Opts, Registry};
 
-use crate::{answer::Refusal, password::Hasher};
+use crate::{answer::Refusal, password::Hasher, sign_in::SignedIn};
 
 pub(crate) struct Metrics {
     logins: IntCounterVec,
@@ -21,11 +20,11 @@ impl Metrics {
         Ok(Self { logins })
     }
 
-    /// Counts `success`, or the code of the rejection.
-    pub(crate) fn count_login<T>(&self, result: &Result<T, Refusal>) {
+    /// Counts what followed, or the code of the rejection.
+    pub(crate) fn count_login(&self, result: &Result<SignedIn, Refusal>) {
         let outcome = result
             .as_ref()
-            .map_or_else(|refusal| Rejection::code(&refusal.rejection), |_| "success");
+            .map_or_else(|refusal| refusal.rejection.code(), SignedIn::outcome);
         self.logins.with_label_values(&[outcome]).inc();
     }
 }

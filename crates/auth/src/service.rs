@@ -6,7 +6,7 @@ use portcullis_audit::{Action, Desk, Event, Outcome, Party};
 use portcullis_config::{auth::Auth, units::Timestamp};
 use portcullis_policy::breaker::BreakerSwitch;
 use portcullis_store::{Sessions, Store, User};
-use portcullis_tokens::{LOCAL_CLOCK_SKEW, Revocation, Revocations, Verifier};
+use portcullis_tokens::{LOCAL_CLOCK_SKEW, Revocation, Revocations, Verifier, WrappingKey};
 
 use crate::{
     log_watch::LogWatch, metrics::Metrics, password::Hasher, request::Call,
@@ -28,6 +28,8 @@ pub struct AuthParts<'a> {
     pub verifier: Arc<Verifier>,
     /// So that a user disabled here is refused here in the very next request.
     pub revocations: Arc<Revocations>,
+    /// Wraps what authenticator apps share with us.
+    pub second_factor_key: Arc<WrappingKey>,
     /// Whose they are is not known here.
     pub breakers: Arc<dyn BreakerSwitch>,
 }
@@ -41,6 +43,7 @@ pub struct AuthService {
     pub(crate) desk: Arc<Desk>,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) revocations: Arc<Revocations>,
+    pub(crate) second_factor_key: Arc<WrappingKey>,
     pub(crate) breakers: Arc<dyn BreakerSwitch>,
     pub(crate) throttle: Throttle,
     pub(crate) metrics: Metrics,
@@ -61,6 +64,7 @@ impl AuthService {
             desk: parts.desk,
             verifier: parts.verifier,
             revocations: parts.revocations,
+            second_factor_key: parts.second_factor_key,
             breakers: parts.breakers,
             metrics,
             log_watch: LogWatch::new(),

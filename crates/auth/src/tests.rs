@@ -10,6 +10,7 @@ mod login;
 mod pages;
 mod password_change;
 mod published;
+mod second_factor;
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +37,7 @@ use portcullis_config::{
 use portcullis_store::{AuditFilter, AuditRow, OpenMode, Sessions, Store, User};
 use portcullis_tokens::{
     IssuerKeys, IssuerSpec, KeySet, Revocations, SigningAlgorithm, Verifier, VerifierParts,
-    rotation::Rotation,
+    WrappingKey, rotation::Rotation,
 };
 use prometheus::Registry;
 use secrecy::SecretString;
@@ -171,6 +172,10 @@ impl House {
             }),
             registry: &registry,
             revocations,
+            second_factor_key: Arc::new(WrappingKey::derive(
+                &RootKeyBytes::new([7; 32]),
+                "second-factor",
+            )),
             breakers: Arc::new(breakers::Scripted::default()),
         };
         let service = Arc::new(AuthService::new(parts).unwrap());

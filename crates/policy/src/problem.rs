@@ -12,6 +12,7 @@ pub const CONTENT_TYPE: &str = "application/problem+json";
 pub struct Problem<'a> {
     rejection: &'a Rejection,
     request_id: &'a str,
+    challenge: Option<&'a str>,
 }
 
 impl<'a> Problem<'a> {
@@ -19,6 +20,16 @@ impl<'a> Problem<'a> {
         Self {
             rejection,
             request_id,
+            challenge: None,
+        }
+    }
+
+    /// With what a sign-in that needs a second proof goes on with.
+    #[must_use]
+    pub fn with_challenge(self, challenge: &'a str) -> Self {
+        Self {
+            challenge: Some(challenge),
+            ..self
         }
     }
 
@@ -34,6 +45,9 @@ impl<'a> Problem<'a> {
         json.push_str(code);
         push_member(&mut json, "detail", &self.rejection.detail());
         push_member(&mut json, "request_id", self.request_id);
+        if let Some(challenge) = self.challenge {
+            push_member(&mut json, "challenge", challenge);
+        }
         json.push_str(r#""}"#);
         json.into_bytes()
     }
@@ -85,6 +99,16 @@ mod tests {
                 r#"{"type":"urn:portcullis:problem:route-not-found","title":"No such route","status":404,"#,
                 r#""code":"route-not-found","detail":"Nothing is served under this host and path.","request_id":"r-1"}"#
             )
+        );
+    }
+
+    #[test]
+    fn a_challenge_is_the_last_member() {
+        let problem = Problem::of(&Rejection::MfaRequired, "r-1").with_challenge("c-1");
+        let body = String::from_utf8(problem.to_json()).unwrap();
+        assert!(
+            body.ends_with(r#","request_id":"r-1","challenge":"c-1"}"#),
+            "{body}"
         );
     }
 

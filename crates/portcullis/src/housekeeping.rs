@@ -1,5 +1,5 @@
-//! Clears away what no longer matters: revocations of tokens that have expired, sessions past their end, and
-//! what was used once and could not be used again by now.
+//! Clears away what no longer matters: revocations of tokens that have expired, sessions past their end, what was
+//! used once and could not be used again by now, and what people began and never finished.
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,5 +40,7 @@ async fn clear(store: &Store, sessions: &Sessions) -> Result<(), StoreError> {
 async fn removed(store: &Store, sessions: &Sessions, now: Timestamp) -> Result<u64, StoreError> {
     Ok(store.sweep_revocations(now).await?
         + sessions.sweep(now).await?
-        + store.sweep_spent(now).await?)
+        + store.sweep_spent(now).await?
+        + store.sweep_challenges(now).await?
+        + store.sweep_abandoned_totp(now).await?)
 }

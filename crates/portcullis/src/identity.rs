@@ -9,7 +9,7 @@ use portcullis_auth::{AuthParts, AuthService, SigningKeys, password::Hasher};
 use portcullis_config::{Config, auth::Auth};
 use portcullis_outbound::{issuer_keys::KeyKeeper, revocation_feeds::FeedKeeper};
 use portcullis_store::{Sessions, Store};
-use portcullis_tokens::{Revocations, Verifier};
+use portcullis_tokens::{Revocations, Verifier, WrappingKey};
 use prometheus::Registry;
 use tempfile::TempDir;
 
@@ -25,6 +25,9 @@ use crate::{
     root_key::root_key,
     verification::{Kept, verifier},
 };
+
+/// What authenticator apps share with us is wrapped for this purpose.
+const SECOND_FACTOR: &str = "second-factor";
 
 pub(crate) struct Identity {
     /// One for every verifier of this run: what was revoked stays so.
@@ -42,6 +45,7 @@ struct Own {
     store: Store,
     sessions: Sessions,
     signing: Arc<SigningKeys>,
+    second_factor_key: Arc<WrappingKey>,
     revocations: Arc<Revocations>,
 }
 
@@ -104,6 +108,7 @@ impl Identity {
             registry,
             verifier: Arc::clone(verifier),
             revocations: Arc::clone(&own.revocations),
+            second_factor_key: Arc::clone(&own.second_factor_key),
             breakers: Arc::clone(breakers) as _,
         })?;
         let (service, socket) = (Arc::new(service), AuthSocket::bind()?);
@@ -152,6 +157,7 @@ impl Own {
             store: store.clone(),
             sessions,
             signing,
+            second_factor_key: Arc::new(WrappingKey::derive(&root, SECOND_FACTOR)),
             revocations,
         })
     }

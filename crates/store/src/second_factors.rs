@@ -40,6 +40,8 @@ const ADD_RECOVERY_CODE: &str = "INSERT INTO recovery_codes (user_id, hash) VALU
 const REMOVE_ABANDONED: &str = "DELETE FROM totp_secrets WHERE user_id IN (SELECT user_id FROM totp_secrets \
      WHERE confirmed_ms IS NULL AND created_ms <= $1 LIMIT $2)";
 
+/// Whoever began to set up an app then has forgotten about it.
+const ABANDONED_MILLIS: u64 = 24 * 60 * 60 * 1000;
 /// As with sessions.
 const SWEEP: u32 = 500;
 
@@ -175,8 +177,9 @@ impl Store {
         self.commit(tx, events).await
     }
 
-    /// Removes some of the secrets that nobody confirmed since, and says how many.
-    pub async fn sweep_abandoned_totp(&self, begun_before: Timestamp) -> Result<u64, StoreError> {
+    /// Removes some of the secrets that nobody confirmed within a day, and says how many.
+    pub async fn sweep_abandoned_totp(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let begun_before = now.as_millis().saturating_sub(ABANDONED_MILLIS);
         let mut tx = self.engine.begin().await?;
         let values = values![begun_before, SWEEP];
         let removed = tx.execute(REMOVE_ABANDONED, values).await?;

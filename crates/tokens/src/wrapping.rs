@@ -35,6 +35,29 @@ impl WrappingKey {
     }
 
     pub fn wrap(&self, plaintext: &[u8]) -> Result<Vec<u8>, WrapError> {
+        self.seal(self.purpose.as_bytes(), plaintext)
+    }
+
+    pub fn unwrap(&self, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, WrapError> {
+        self.open(self.purpose.as_bytes(), wrapped)
+    }
+
+    /// As [`WrappingKey::wrap`], but it comes back for this owner only: what lies in one row is worth nothing in another.
+    pub fn wrap_for(&self, owner: &str, plaintext: &[u8]) -> Result<Vec<u8>, WrapError> {
+        self.seal(&self.bound_to(owner), plaintext)
+    }
+
+    /// What [`WrappingKey::wrap_for`] made for the same owner.
+    pub fn unwrap_for(&self, owner: &str, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, WrapError> {
+        self.open(&self.bound_to(owner), wrapped)
+    }
+
+    /// No purpose holds a NUL, so no purpose with an owner can be another one, or one without.
+    fn bound_to(&self, owner: &str) -> Vec<u8> {
+        [self.purpose.as_bytes(), b"\0", owner.as_bytes()].concat()
+    }
+
+    fn seal(&self, context: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, WrapError> {
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).map_err(|_unspecified| WrapError::Wrap)?;
         // Encrypted in place, with room for the tag: a vector that grows would leave the plaintext behind.
@@ -46,7 +69,7 @@ impl WrappingKey {
             .key
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
-                Aad::from(self.purpose),
+                Aad::from(context),
                 &mut body,
             )
             .map_err(|_unspecified| WrapError::Wrap)?;
@@ -55,7 +78,7 @@ impl WrappingKey {
         Ok(wrapped)
     }
 
-    pub fn unwrap(&self, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, WrapError> {
+    fn open(&self, context: &[u8], wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, WrapError> {
         let (nonce, body) = wrapped
             .split_first_chunk::<NONCE_LEN>()
             .ok_or(WrapError::Unwrap)?;
@@ -64,7 +87,7 @@ impl WrappingKey {
             .key
             .open_in_place(
                 Nonce::assume_unique_for_key(*nonce),
-                Aad::from(self.purpose),
+                Aad::from(context),
                 &mut body,
             )
             .map_err(|_unspecified| WrapError::Unwrap)?
@@ -102,6 +125,19 @@ mod tests {
             Err(WrapError::Unwrap),
             "another purpose"
         );
+    }
+
+    #[test]
+    fn what_is_wrapped_for_one_owner_comes_back_for_no_other() {
+        let key = key(1, "second-factor");
+        let wrapped = key.wrap_for("one", b"secret").expect("wrapping");
+        let opened = key.unwrap_for("one", &wrapped).expect("the same owner");
+        assert_eq!(opened.as_slice(), b"secret");
+        for other in ["other", "", "one\0", "One"] {
+            let refused = key.unwrap_for(other, &wrapped);
+            assert_eq!(refused, Err(WrapError::Unwrap), "{other:?}");
+        }
+        assert_eq!(key.unwrap(&wrapped), Err(WrapError::Unwrap), "no owner");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::{
     identifiers::MAX_NAME_BYTES,
     issue::{self, Issued, party_of},
     openapi::{
-        refusals::{InvalidCredentials, ResourceNotAllowed},
+        refusals::{InvalidCredentials, MfaRequired, ResourceNotAllowed},
         tags,
     },
     password::Password,
@@ -67,6 +67,7 @@ struct Login {
     responses(
         (status = 200, description = "The token.", body = Issued, example = json!(issue::example())),
         InvalidCredentials,
+        MfaRequired,
         ResourceNotAllowed,
     ),
 )]

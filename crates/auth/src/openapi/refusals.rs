@@ -60,6 +60,8 @@ refusals! {
     NotFound => Refused::Problem(Rejection::RouteNotFound);
     /// Unknown, wrong, disabled, locked: one answer.
     InvalidCredentials => Refused::Problem(Rejection::InvalidCredentials);
+    /// Comes with a challenge.
+    MfaRequired => Refused::Problem(Rejection::MfaRequired);
     ResourceNotAllowed => Refused::Problem(Rejection::ResourceNotAllowed);
     Conflict => Refused::Problem(Rejection::Conflict);
     WeakPassword => Refused::Problem(Rejection::WeakPassword {
@@ -72,6 +74,8 @@ refusals! {
     OAuthInvalidTarget => Refused::Fault(Fault::Target);
 }
 
+/// What a client would be given to send with a code.
+const CHALLENGE: &str = "6yXc1mDk0rWZ9e1mQm3oUuRr0vJvH2n4m0tLZ8q5a3E";
 /// What a client is to wait, in the examples.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -133,8 +137,13 @@ impl Refused {
     pub(super) fn body(&self) -> Value {
         match self {
             Self::Problem(rejection) => {
-                let json = Problem::of(rejection, "0197f3c2-5a41-7d10-9e2f-6f1d2c3b4a59").to_json();
-                serde_json::from_slice(&json).unwrap_or_default()
+                let problem = Problem::of(rejection, "0197f3c2-5a41-7d10-9e2f-6f1d2c3b4a59");
+                let problem = if *rejection == Rejection::MfaRequired {
+                    problem.with_challenge(CHALLENGE)
+                } else {
+                    problem
+                };
+                serde_json::from_slice(&problem.to_json()).unwrap_or_default()
             }
             Self::Fault(fault) => fault.body(),
             Self::OAuth(rejection) => oauth::body_of(rejection),

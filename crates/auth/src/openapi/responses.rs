@@ -172,6 +172,10 @@ pub(super) fn schemas() -> [(String, RefOr<Schema>); 2] {
         .property(
             "request_id",
             text("To be told to the operator, who finds the request by it."),
+        )
+        .property(
+            "challenge",
+            text("Of `mfa-required` alone: what to send with a code to `/v1/auth/login/mfa`."),
         );
     let problem = ["type", "title", "status", "code", "detail", "request_id"]
         .into_iter()

@@ -311,7 +311,10 @@ pub(super) async fn an_abandoned_secret_is_swept_and_a_confirmed_one_stays(bench
         .begin_totp(&other.id, b"wrapped", &begun)
         .await
         .unwrap();
-    assert_eq!(bench.store.sweep_abandoned_totp(NOW).await.unwrap(), 1);
+    let a_day_later = NOW.plus(MINUTE * 24 * 60);
+    assert_eq!(bench.store.sweep_abandoned_totp(LATER).await.unwrap(), 0);
+    let swept = bench.store.sweep_abandoned_totp(a_day_later).await.unwrap();
+    assert_eq!(swept, 1);
     assert!(bench.store.totp_secret(&other.id).await.unwrap().is_none());
     assert!(bench.store.totp_secret(&saad.id).await.unwrap().is_some());
 }
