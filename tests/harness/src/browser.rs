@@ -1,4 +1,5 @@
-//! A browser that does what a person would: Chromium without a window, led by its own driver over WebDriver (W3C).
+//! A browser that does what a person would: Chromium without a window, led by its own driver over its protocol (W3C
+//! `WebDriver`).
 //!
 //! It remembers what it was told on its console and whom it asked, so that a test can say that a page asks nobody else.
 //! Names other than this machine's do not resolve in it.
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -31,7 +32,7 @@ const COMING_UP: Duration = Duration::from_secs(60);
 /// For something to appear in a page.
 const APPEARING: Duration = Duration::from_secs(30);
 
-/// The name that WebDriver gives to references to elements (section 11).
+/// The name that the protocol gives to references to elements (section 11).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Control and A, and then all keys released (section 17.4.2).
 const ALL_OF_IT: &str = "\u{e009}a\u{e000}";
@@ -60,10 +61,7 @@ impl Browser {
         let mut client = Client::of(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let session = wait::until("a browser", COMING_UP, || {
             let answer = client.send(&Request::post("/session").json(&wanted(directory.path())));
-            let session = answer.ok()?.json()["value"]["sessionId"]
-                .as_str()?
-                .to_owned();
-            Some(session)
+            text_at(&answer.ok()?.json(), "/value/sessionId")
         })
         .with_context(|| {
             format!(
@@ -124,27 +122,27 @@ impl Browser {
     pub fn save_picture(&mut self, path: &Path) -> anyhow::Result<()> {
         let target = format!("/session/{}/screenshot", self.session);
         let answer = self.client.get(&target)?.json();
-        let picture = answer["value"].as_str().context("no picture")?;
+        let picture = text_at(&answer, "/value").context("no picture")?;
         fs::write(path, STANDARD.decode(picture)?).context("keeping a picture")
     }
 
     /// Complaints on the console since the last call: errors of scripts, violations of a policy, what did not load.
     pub fn complaints(&mut self) -> anyhow::Result<Vec<String>> {
         let entries = self.log("browser")?;
-        let severe = entries.iter().filter(|entry| entry["level"] == "SEVERE");
-        Ok(severe.map(|entry| entry["message"].to_string()).collect())
+        let is_severe = |entry: &Value| text_at(entry, "/level").as_deref() == Some("SEVERE");
+        let severe = entries.into_iter().filter(is_severe);
+        Ok(severe
+            .filter_map(|entry| text_at(&entry, "/message"))
+            .collect())
     }
 
     /// The addresses that pages asked for since the last call, without those of the browser's own first page.
     pub fn asked(&mut self) -> anyhow::Result<Vec<String>> {
         let entries = self.log("performance")?;
         let messages = entries.iter().filter_map(|entry| {
-            let message: Value = serde_json::from_str(entry["message"].as_str()?).ok()?;
-            let event = message.get("message")?;
-            (event["method"] == "Network.requestWillBeSent").then_some(())?;
-            event["params"]["request"]["url"]
-                .as_str()
-                .map(str::to_owned)
+            let event: Value = serde_json::from_str(&text_at(entry, "/message")?).ok()?;
+            let is_request = text_at(&event, "/message/method")? == "Network.requestWillBeSent";
+            is_request.then(|| text_at(&event, "/message/params/request/url"))?
         });
         let messages = messages.filter(|url| !url.starts_with("chrome:"));
         Ok(messages.collect())
@@ -165,8 +163,8 @@ impl Browser {
         let mut last = None;
         let done = wait::until(&format!("{selector} to act on"), APPEARING, || {
             let attempt = self.command("element", &query).and_then(|found| {
-                let element = found[ELEMENT].as_str().context("no element")?;
-                act(self, element)
+                let element = found.get(ELEMENT).and_then(Value::as_str);
+                act(self, element.context("no element")?)
             });
             attempt.map_err(|error| last = Some(error)).ok()
         });
@@ -176,15 +174,9 @@ impl Browser {
     fn command(&mut self, name: &str, body: &Value) -> anyhow::Result<Value> {
         let request = Request::post(format!("/session/{}/{name}", self.session)).json(body);
         let answer = self.client.send(&request)?;
-        let mut said = answer.json();
-        if answer.status != 200 {
-            bail!(
-                "{name}: {} {}",
-                said["value"]["error"],
-                said["value"]["message"]
-            );
-        }
-        Ok(said["value"].take())
+        let said = answer.json();
+        ensure!(answer.status == 200, "{name}: {said}");
+        Ok(said.get("value").cloned().unwrap_or_default())
     }
 }
 
@@ -194,6 +186,10 @@ impl Drop for Browser {
         let end = Request::new("DELETE", format!("/session/{}", self.session));
         drop(self.client.send(&end));
     }
+}
+
+fn text_at(value: &Value, place: &str) -> Option<String> {
+    value.pointer(place)?.as_str().map(str::to_owned)
 }
 
 fn wanted(directory: &Path) -> Value {
