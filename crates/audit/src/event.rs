@@ -221,9 +221,17 @@ words! {
         UserEnabled = "user_enabled",
         /// An account at an identity provider lets this user in from now on.
         IdentityLinked = "identity_linked",
+        /// Its tenant, or another attribute that is not its own to change.
+        UserChanged = "user_changed",
+        UserDeleted = "user_deleted",
+        RoleCreated = "role_created",
+        RoleChanged = "role_changed",
+        RoleDeleted = "role_deleted",
         RoleGranted = "role_granted",
         RoleRevoked = "role_revoked",
         ClientCreated = "client_created",
+        ClientChanged = "client_changed",
+        ClientDeleted = "client_deleted",
         ClientDisabled = "client_disabled",
         ClientEnabled = "client_enabled",
         /// A user who was signed in was asked for the password again. Only refusals are kept; a success shows in what it was for.
@@ -259,6 +267,8 @@ words! {
         /// By an administrator, who is the actor; the reason is the state it is held in.
         BreakerForced = "breaker_forced",
         BreakerReleased = "breaker_released",
+        /// Somebody read the log over HTTP.
+        AuditRead = "audit_read",
         /// The desk was full: `count` events happened of which only the number is known.
         AuditGap = "audit_gap",
     }

@@ -17,6 +17,8 @@ pub struct NewAccount<'a> {
     pub email: Option<Email>,
     pub password: Password,
     pub roles: &'a [&'a str],
+    /// The tenant that the user belongs to.
+    pub tenant: Option<&'a str>,
     pub strength: Strength,
 }
 
@@ -95,6 +97,7 @@ pub async fn create_user(
         password: Some(password),
         identity: None,
         disabled: false,
+        tenant: account.tenant.map(str::to_owned),
         created_at: created.at,
     };
     let target = user_party(&user.id, user.username.as_deref().or(user.email.as_deref()));

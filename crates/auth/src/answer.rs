@@ -74,7 +74,9 @@ impl From<StoreError> for Refusal {
         let cause = Some(with_sources(&error).into());
         let rejection = match error {
             StoreError::Unavailable(_) | StoreError::NotMigrated => Rejection::StoreUnavailable,
-            StoreError::Taken | StoreError::Conflict => Rejection::Conflict,
+            StoreError::Taken | StoreError::Conflict | StoreError::LastAdministrator => {
+                Rejection::Conflict
+            }
             StoreError::NotFound
             | StoreError::Corrupt(_)
             | StoreError::TooNew(_)

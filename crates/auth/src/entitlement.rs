@@ -1,9 +1,15 @@
 //! What a user or a client may have a token for: the scopes of the roles, or its own, cut down to those of one resource.
+//!
+//! Roles come from the configuration and from the database, and count together. The user brings those of the database
+//! with it, so that all of this is decided without a look anywhere else.
 
 use std::time::Duration;
 
-use portcullis_config::auth::{Auth, PORTCULLIS_RESOURCE, PORTCULLIS_SCOPES, RoleScopes};
+use portcullis_config::auth::{Auth, PORTCULLIS_RESOURCE, PORTCULLIS_SCOPES};
+use portcullis_store::{Grant, User};
 use portcullis_tokens::ScopeSet;
+
+use crate::rights::{RoleGives, gives};
 
 /// A resource with the scopes that a token for it will have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +17,10 @@ pub(crate) struct Entitlement {
     pub(crate) resource: String,
     pub(crate) scopes: ScopeSet,
     pub(crate) lifetime: Duration,
+    /// Those that give something on the resource, and those that give nothing anywhere and only mark their holders.
+    /// Sorted; which of them a token's scopes come from is not told apart.
+    pub(crate) roles: Vec<String>,
+    pub(crate) tenant: Option<String>,
 }
 
 /// Not told apart in the answer: which resources exist is not everybody's to know.
@@ -21,6 +31,8 @@ pub(crate) enum NotEntitled {
     /// A scope was asked for that the user does not have here. Refused rather than left out, so that nobody holds a
     /// token that lacks what was asked for.
     ScopeNotGranted,
+    /// A tenant was named that the user neither belongs to nor has a role in.
+    ForeignTenant,
 }
 
 impl NotEntitled {
@@ -30,6 +42,7 @@ impl NotEntitled {
             Self::UnknownResource => "unknown-resource",
             Self::NoScope => "not-entitled",
             Self::ScopeNotGranted => "scope-not-granted",
+            Self::ForeignTenant => "foreign-tenant",
         }
     }
 }
@@ -57,19 +70,84 @@ fn only_resource<'a>(auth: &'a Auth, granted: &ScopeSet) -> Option<&'a str> {
     fitting.next().filter(|_| fitting.next().is_none())
 }
 
-/// With no scope asked for, all that the roles grant on this resource.
+/// What is asked for at a sign-in or a refresh.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) resource: &'a str,
+    /// `None`: all that the roles give there.
+    pub(crate) scopes: Option<&'a ScopeSet>,
+    /// `None`: the one that goes without saying, see [`tenant_of`].
+    pub(crate) tenant: Option<&'a str>,
+}
+
+impl<'a> Wanted<'a> {
+    pub(crate) fn all_of(resource: &'a str) -> Self {
+        Self {
+            resource,
+            scopes: None,
+            tenant: None,
+        }
+    }
+}
+
+/// The scopes and roles that count for one resource and within one tenant.
 pub(crate) fn entitle(
     auth: &Auth,
-    roles: &[String],
-    resource: &str,
-    requested: Option<&ScopeSet>,
+    user: &User,
+    wanted: &Wanted<'_>,
 ) -> Result<Entitlement, NotEntitled> {
-    cut_down(
-        auth,
-        |scope| is_granted(auth, roles, scope),
-        resource,
-        requested,
-    )
+    let tenant = tenant_of(user, wanted.tenant)?;
+    let (offered, _) = offered(auth, wanted.resource).ok_or(NotEntitled::UnknownResource)?;
+    let counting: Vec<(&str, RoleGives<'_>)> = user
+        .grants
+        .iter()
+        .filter(|grant| holds(user, grant, tenant, wanted.resource))
+        .filter_map(|grant| Some((&*grant.role, gives(auth, grant)?)))
+        .filter(|(_, gives)| gives.is_mark() || offered.iter().any(|scope| gives.contains(scope)))
+        .collect();
+    let is_granted = |scope: &str| counting.iter().any(|(_, gives)| gives.contains(scope));
+    let cut = cut_down(auth, is_granted, wanted.resource, wanted.scopes)?;
+    let mut roles: Vec<String> = counting
+        .iter()
+        .map(|(role, _)| (*role).to_owned())
+        .collect();
+    roles.dedup();
+    Ok(Entitlement {
+        roles,
+        tenant: tenant.map(str::to_owned),
+        ..cut
+    })
+}
+
+/// The tenant that a session is for: one that the user belongs to or has a role in. Where none is named it is the user's
+/// own, or else the only one in question; with several, none, and the roles of no tenant alone count.
+fn tenant_of<'a>(user: &'a User, named: Option<&'a str>) -> Result<Option<&'a str>, NotEntitled> {
+    let mut known = user
+        .grants
+        .iter()
+        .filter_map(|grant| grant.tenant.as_deref());
+    if user.tenant.is_some() && (named.is_none() || named == user.tenant.as_deref()) {
+        return Ok(user.tenant.as_deref());
+    }
+    match named {
+        Some(named) => match known.find(|tenant| *tenant == named) {
+            Some(tenant) => Ok(Some(tenant)),
+            None => Err(NotEntitled::ForeignTenant),
+        },
+        None => {
+            let first = known.next();
+            Ok(first.filter(|first| known.all(|other| other == *first)))
+        }
+    }
+}
+
+/// A role without a tenant of its own holds in its user's; that of a user without one holds everywhere. What holds within
+/// a tenant never opens the administration, which is of the whole installation.
+fn holds(user: &User, grant: &Grant, tenant: Option<&str>, resource: &str) -> bool {
+    match grant.tenant.as_deref().or(user.tenant.as_deref()) {
+        None => true,
+        Some(within) => Some(within) == tenant && resource != PORTCULLIS_RESOURCE,
+    }
 }
 
 fn cut_down(
@@ -99,6 +177,8 @@ fn cut_down(
         resource: resource.to_owned(),
         scopes,
         lifetime,
+        roles: Vec::new(),
+        tenant: None,
     })
 }
 
@@ -112,83 +192,5 @@ fn offered<'a>(auth: &'a Auth, resource: &str) -> Option<(Vec<&'a str>, Duration
     Some((scopes, auth.access_token_lifetime.min(longest)))
 }
 
-/// A role that the file no longer names grants nothing.
-fn is_granted(auth: &Auth, roles: &[String], scope: &str) -> bool {
-    roles
-        .iter()
-        .filter_map(|role| auth.roles.get(role))
-        .any(|role| match role {
-            RoleScopes::All => true,
-            RoleScopes::These(scopes) => scopes.iter().any(|granted| granted == scope),
-        })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tests::auth_config;
-
-    fn entitled(
-        roles: &[&str],
-        resource: &str,
-        requested: Option<&str>,
-    ) -> Result<(String, u64), NotEntitled> {
-        let roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
-        let requested = requested.map(|line| ScopeSet::parse(line).unwrap());
-        let entitlement = entitle(&auth_config(), &roles, resource, requested.as_ref())?;
-        Ok((
-            entitlement.scopes.line().to_owned(),
-            entitlement.lifetime.as_secs(),
-        ))
-    }
-
-    #[test]
-    fn a_token_has_the_roles_scopes_of_that_resource_only() {
-        let check = |roles: &[&str], resource, expected: Result<(&str, u64), NotEntitled>| {
-            let expected = expected.map(|(scopes, lifetime)| (scopes.to_owned(), lifetime));
-            assert_eq!(
-                entitled(roles, resource, None),
-                expected,
-                "{roles:?} {resource}"
-            );
-        };
-        check(&["guest"], "hotel", Ok(("hotel:read", 300)));
-        check(
-            &["guest", "staff"],
-            "hotel",
-            Ok(("hotel:read hotel:write", 300)),
-        );
-        check(
-            &["admin"],
-            "hospital",
-            Ok(("hospital:read hospital:write", 120)),
-        );
-        check(
-            &["admin"],
-            "portcullis",
-            Ok((&PORTCULLIS_SCOPES.join(" "), 300)),
-        );
-        check(&["guest"], "hospital", Err(NotEntitled::NoScope));
-        check(&["guest"], "portcullis", Err(NotEntitled::NoScope));
-        check(&["guest"], "casino", Err(NotEntitled::UnknownResource));
-        check(&["admin"], "casino", Err(NotEntitled::UnknownResource));
-        check(&["gone"], "hotel", Err(NotEntitled::NoScope));
-        check(&[], "hotel", Err(NotEntitled::NoScope));
-    }
-
-    #[test]
-    fn what_is_asked_for_narrows_and_never_widens() {
-        let scopes =
-            |requested| entitled(&["staff"], "hotel", Some(requested)).map(|(scopes, _)| scopes);
-        assert_eq!(scopes("hotel:read"), Ok("hotel:read".to_owned()));
-        for wider in [
-            "hotel:admin",
-            "hotel:read event:read",
-            "hospital:read",
-            "*",
-            "hotel:*",
-        ] {
-            assert_eq!(scopes(wider), Err(NotEntitled::ScopeNotGranted), "{wider}");
-        }
-    }
-}
+pub(crate) mod tests;

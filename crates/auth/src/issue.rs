@@ -99,10 +99,10 @@ impl AuthService {
             jti: random::token_id()?,
             client_id: FIRST_PARTY_CLIENT.to_owned(),
             scope: entitlement.scopes.line().to_owned(),
-            roles: user.roles.clone(),
+            roles: entitlement.roles.clone(),
             sid: sid.to_owned(),
             ver: user.version,
-            tenant: None,
+            tenant: entitlement.tenant.clone(),
         })
     }
 
@@ -140,6 +140,7 @@ fn new_session(
         absolute_expires_at: expires_at,
         user_agent: None,
         ip: call.address,
+        tenant: entitlement.tenant.clone(),
     })
 }
 
@@ -150,6 +151,7 @@ fn refused_session(error: StoreError) -> Refusal {
         StoreError::Unavailable(_)
         | StoreError::Taken
         | StoreError::NotFound
+        | StoreError::LastAdministrator
         | StoreError::Corrupt(_)
         | StoreError::NotMigrated
         | StoreError::TooNew(_)

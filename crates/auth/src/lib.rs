@@ -24,8 +24,10 @@ mod oauth;
 mod openapi;
 mod pages;
 pub mod password;
+mod plain_name;
 mod random;
 mod request;
+mod rights;
 mod router;
 mod second_factor;
 mod service;
@@ -38,5 +40,6 @@ mod tests;
 
 pub use accounts::{AccountError, NewAccount, Strength, create_user};
 pub use clients::{ClientError, client_party, create_client};
+pub use plain_name::{BadName, TenantError, check_tenant};
 pub use service::{AuthParts, AuthService, Clock};
 pub use signing_keys::{KeptKeys, KeysError, RetiredKey, SigningKeys};

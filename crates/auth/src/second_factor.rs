@@ -25,7 +25,7 @@ pub(crate) use picture::{Format, data_address};
 
 use crate::{
     answer::Refusal,
-    entitlement::{Entitlement, entitle},
+    entitlement::{Entitlement, Wanted, entitle},
     issue::party_of,
     request::Call,
     service::AuthService,
@@ -61,6 +61,7 @@ impl AuthService {
             user_version: user.version,
             resource: entitlement.resource.clone(),
             scopes: entitlement.scopes.line().to_owned(),
+            tenant: entitlement.tenant.clone(),
         };
         let challenged = Event {
             action: Action::MfaChallenged,
@@ -133,8 +134,12 @@ impl AuthService {
     fn entitlement_of(&self, waiting: &Challenge, user: &User) -> Result<Entitlement, Refusal> {
         let refused = || Refusal::from(Rejection::ResourceNotAllowed);
         let scopes = ScopeSet::parse(&waiting.scopes).map_err(|_never| refused())?;
-        entitle(&self.config, &user.roles, &waiting.resource, Some(&scopes))
-            .map_err(|_no| refused())
+        let wanted = Wanted {
+            resource: &waiting.resource,
+            scopes: Some(&scopes),
+            tenant: waiting.tenant.as_deref(),
+        };
+        entitle(&self.config, user, &wanted).map_err(|_no| refused())
     }
 
     /// Whether the code is right. It must still be used, in one change with what it is for. `failure` is what the log is

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use portcullis_audit::{Action, Desk, Event, Outcome, Party};
 use portcullis_config::{auth::Auth, units::Timestamp};
 use portcullis_policy::breaker::BreakerSwitch;
-use portcullis_store::{Sessions, Store, User};
+use portcullis_store::{RightsChange, Sessions, Store, User};
 use portcullis_tokens::{LOCAL_CLOCK_SKEW, Revocation, Revocations, Verifier, WrappingKey};
 
 use crate::{
@@ -101,6 +101,14 @@ impl AuthService {
             version: user.version,
         };
         self.revocations.revoke(revocation, until);
+    }
+
+    pub(crate) fn rights_change<'a>(&'a self, event: &'a Event) -> RightsChange<'a> {
+        RightsChange {
+            event,
+            file: &self.config.roles,
+            until: self.last_expiry(),
+        }
     }
 
     /// When no access token that exists now can still be valid.

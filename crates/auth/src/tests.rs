@@ -115,6 +115,7 @@ pub(crate) fn auth_config() -> Auth {
             ("admin".to_owned(), RoleScopes::All),
         ]),
         default_role: Some("guest".to_owned()),
+        providers: Vec::new(),
     }
 }
 
@@ -208,6 +209,7 @@ impl House {
             email: is_address.then(|| Email::parse(name).unwrap()),
             password: Password::parse(password).unwrap(),
             roles: &[role],
+            tenant: None,
             strength: Strength::Unchecked,
         };
         let event = Event::new(

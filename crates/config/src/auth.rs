@@ -89,6 +89,15 @@ pub enum RoleScopes {
     These(Vec<String>),
 }
 
+impl RoleScopes {
+    pub fn contains(&self, scope: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(scopes) => scopes.iter().any(|given| given == scope),
+        }
+    }
+}
+
 /// The resource of the gateway's own administration: always there, never declared.
 pub const PORTCULLIS_RESOURCE: &str = "portcullis";
 

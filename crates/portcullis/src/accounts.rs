@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use portcullis_audit::{Action, Event, Outcome};
 use portcullis_config::{auth::Auth, storage::Storage, units::Timestamp};
-use portcullis_store::Store;
+use portcullis_store::{RightsChange, Store};
 use portcullis_tokens::LOCAL_CLOCK_SKEW;
 
 use crate::{
@@ -46,6 +46,14 @@ impl Accounts {
 
     pub(crate) fn store(&self) -> &Store {
         &self.tool.store
+    }
+
+    pub(crate) fn rights_change<'a>(&'a self, event: &'a Event) -> RightsChange<'a> {
+        RightsChange {
+            event,
+            file: &self.auth.roles,
+            until: self.last_expiry(),
+        }
     }
 
     /// From then on every token that exists now has expired, and a revocation of them is moot.

@@ -237,6 +237,7 @@ async fn make_users(opened: &Opened) -> anyhow::Result<()> {
             email: None,
             password: Password::parse(password)?,
             roles: &[role],
+            tenant: None,
             strength: Strength::Unchecked,
         };
         let event = Event::new(

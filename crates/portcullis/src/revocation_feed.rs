@@ -76,7 +76,7 @@ impl RevocationFeed {
 mod tests {
     use portcullis_audit::{Action, Event, Outcome, Party};
     use portcullis_config::storage::Database;
-    use portcullis_store::{NewUser, OpenMode};
+    use portcullis_store::{FileRoles, NewUser, OpenMode, RightsChange};
     use portcullis_tokens::Bearer;
 
     use super::*;
@@ -119,9 +119,12 @@ mod tests {
             .await
             .unwrap();
         let until = now.plus(Duration::from_secs(60));
-        tool.set_disabled("u1", true, until, &event(Action::UserDisabled))
-            .await
-            .unwrap();
+        let change = RightsChange {
+            event: &event(Action::UserDisabled),
+            file: &FileRoles::new(),
+            until,
+        };
+        tool.set_disabled("u1", true, &change).await.unwrap();
         assert!(!revocations.refuses(&bearer, now), "nobody has polled yet");
         feed.poll().await.unwrap();
         assert!(revocations.refuses(&bearer, now));

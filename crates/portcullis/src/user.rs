@@ -13,11 +13,11 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use portcullis_audit::{Action, Party};
 use portcullis_auth::{
-    NewAccount, Strength, create_user,
+    NewAccount, Strength, check_tenant, create_user,
     identifiers::{Email, Username, login_key},
     password::Hasher,
 };
-use portcullis_store::User;
+use portcullis_store::{Grant, RoleGrant, User};
 use serde_json::{Value, json};
 
 use crate::{
@@ -59,6 +59,9 @@ pub(crate) struct Newcomer {
     /// A role, again for each further one [default: `auth.default_role`]
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
+    /// The tenant that the user belongs to
+    #[arg(long)]
+    tenant: Option<String>,
     /// Read the password from this file instead of standard input
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
@@ -78,10 +81,25 @@ pub(crate) struct Named {
 pub(crate) struct Membership {
     /// The user name or e-mail address
     login: String,
-    /// One of the roles of the configuration
+    /// One of the roles of the configuration or of the database
     role: String,
+    /// The tenant within which alone the role holds
+    #[arg(long)]
+    tenant: Option<String>,
     #[command(flatten)]
     output: Output,
+}
+
+impl Membership {
+    fn grant(&self) -> anyhow::Result<RoleGrant<'_>> {
+        if let Some(tenant) = &self.tenant {
+            check_tenant(tenant)?;
+        }
+        Ok(RoleGrant {
+            role: &self.role,
+            tenant: self.tenant.as_deref(),
+        })
+    }
 }
 
 pub(crate) fn user(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
@@ -109,8 +127,11 @@ impl Users<'_> {
             [] => self.0.auth.default_role.as_slice(),
             named => named,
         };
-        roles.iter().try_for_each(|role| self.check_role(role))?;
+        for role in roles {
+            self.check_role(role).await?;
+        }
         let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
+        newcomer.tenant.as_deref().map(check_tenant).transpose()?;
         let account = NewAccount {
             username: newcomer
                 .username
@@ -126,6 +147,7 @@ impl Users<'_> {
                 .context("the e-mail address")?,
             password: password::read(newcomer.password_file.as_deref())?,
             roles: &roles,
+            tenant: newcomer.tenant.as_deref(),
             strength: Strength::Judged,
         };
         let hasher = Hasher::start(&self.0.auth.password, 1)?;
@@ -167,7 +189,7 @@ impl Users<'_> {
         let user = self
             .0
             .store()
-            .set_disabled(&user.id, disabled, self.0.last_expiry(), &event)
+            .set_disabled(&user.id, disabled, &self.0.rights_change(&event))
             .await?;
         tell(
             if disabled { "disabled" } else { "enabled" },
@@ -178,7 +200,8 @@ impl Users<'_> {
     }
 
     async fn grant(&self, membership: &Membership) -> anyhow::Result<()> {
-        self.check_role(&membership.role)?;
+        self.check_role(&membership.role).await?;
+        let grant = membership.grant()?;
         let user = self.find(&membership.login).await?;
         let event = event(Action::RoleGranted)
             .on(party(&user))
@@ -186,16 +209,19 @@ impl Users<'_> {
         let user = self
             .0
             .store()
-            .grant_role(&user.id, &membership.role, self.0.last_expiry(), &event)
+            .grant_role(&user.id, grant, &self.0.rights_change(&event))
             .await?;
         tell("granted", &user, membership.output);
         Ok(())
     }
 
-    /// A role that the file no longer knows can still be taken away.
+    /// A role that is nowhere to be found any more can still be taken away.
     async fn revoke(&self, membership: &Membership) -> anyhow::Result<()> {
         let user = self.find(&membership.login).await?;
-        if !user.roles.contains(&membership.role) {
+        let grant = membership.grant()?;
+        let has_it =
+            |held: &Grant| held.role == grant.role && held.tenant.as_deref() == grant.tenant;
+        if !user.grants.iter().any(has_it) {
             bail!(
                 "{} does not have the role {:?}",
                 membership.login,
@@ -208,7 +234,7 @@ impl Users<'_> {
         let user = self
             .0
             .store()
-            .revoke_role(&user.id, &membership.role, self.0.last_expiry(), &event)
+            .revoke_role(&user.id, grant, &self.0.rights_change(&event))
             .await?;
         tell("revoked", &user, membership.output);
         Ok(())
@@ -222,13 +248,13 @@ impl Users<'_> {
             .with_context(|| format!("there is no user {login:?}"))
     }
 
-    fn check_role(&self, role: &str) -> anyhow::Result<()> {
-        if self.0.auth.roles.contains_key(role) {
+    async fn check_role(&self, role: &str) -> anyhow::Result<()> {
+        if self.0.auth.roles.contains_key(role) || self.0.store().role(role).await?.is_some() {
             return Ok(());
         }
         let known: Vec<&str> = self.0.auth.roles.keys().map(String::as_str).collect();
         bail!(
-            "there is no role {role:?}: the configuration has {}",
+            "there is no role {role:?} in the database, and the configuration has {}",
             known.join(", ")
         )
     }
@@ -264,7 +290,7 @@ fn row(user: &User) -> String {
         "{}  {:<24} {state:<8}  {:<24}  {email}",
         user.id,
         name(user),
-        user.roles.join(",")
+        user.roles().join(",")
     )
     .trim_end()
     .to_owned()
@@ -277,7 +303,7 @@ fn listing(user: &User) -> Value {
         "email": user.email,
         "display_name": user.display_name,
         "disabled": user.disabled,
-        "roles": user.roles,
+        "roles": user.roles(),
         "created_at": portcullis_audit::rfc3339(user.created_at),
     })
 }

@@ -11,10 +11,10 @@ use crate::{
 };
 
 /// As with sessions: nothing is inserted unless the user is still as it was when the first proof was checked.
-const OPEN: &str = "INSERT INTO sign_in_challenges (hash, user_id, user_version, resource, scopes, expires_ms) \
-     SELECT $1, u.id, u.version, $4, $5, $6 FROM users u WHERE u.id = $2 AND u.version = $3 AND u.disabled = $7";
+const OPEN: &str = "INSERT INTO sign_in_challenges (hash, user_id, user_version, resource, scopes, expires_ms, tenant) \
+     SELECT $1, u.id, u.version, $4, $5, $6, $8 FROM users u WHERE u.id = $2 AND u.version = $3 AND u.disabled = $7";
 const COUNT_TRY: &str = "UPDATE sign_in_challenges SET attempts = attempts + 1 \
-     WHERE hash = $1 AND attempts < $2 AND expires_ms > $3 RETURNING user_id, user_version, resource, scopes";
+     WHERE hash = $1 AND attempts < $2 AND expires_ms > $3 RETURNING user_id, user_version, resource, scopes, tenant";
 const REMOVE: &str = "DELETE FROM sign_in_challenges WHERE hash = $1";
 const REMOVE_ENDED: &str = "DELETE FROM sign_in_challenges \
      WHERE hash IN (SELECT hash FROM sign_in_challenges WHERE expires_ms <= $1 ORDER BY expires_ms LIMIT $2)";
@@ -31,6 +31,8 @@ pub struct Challenge {
     pub resource: String,
     /// Separated by spaces, as in a token.
     pub scopes: String,
+    /// The tenant that the session will be for.
+    pub tenant: Option<String>,
 }
 
 impl Store {
@@ -51,6 +53,7 @@ impl Store {
             challenge.scopes.as_str(),
             expires_at,
             false,
+            challenge.tenant.as_deref(),
         ];
         if tx.execute(OPEN, values).await? == 0 {
             return Err(StoreError::Conflict);
@@ -76,6 +79,7 @@ impl Store {
             user_version: row.number("user_version")?,
             resource: row.read("resource")?,
             scopes: row.read("scopes")?,
+            tenant: row.read("tenant")?,
         }))
     }
 

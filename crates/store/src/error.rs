@@ -15,6 +15,9 @@ pub enum StoreError {
     /// The row is not what the caller took it for: changed in between, or against a rule of the schema.
     #[error("the row was changed in between, or may not become so")]
     Conflict,
+    /// The change would take the right to administer from the last who has it.
+    #[error("nobody would be left who may administer users and roles")]
+    LastAdministrator,
     #[error("the database holds what it must not: {0}")]
     Corrupt(String),
     #[error("the database lacks migrations: run `portcullis migrate`")]

@@ -11,14 +11,17 @@ mod error;
 mod migration;
 mod store;
 
+mod administrators;
 mod audit;
 mod backup;
 mod challenges;
 mod clients;
+mod grants;
 mod identities;
 mod keys;
 mod limits;
 mod revocations;
+mod roles;
 mod second_factors;
 mod sessions;
 mod spent;
@@ -27,14 +30,17 @@ mod users;
 #[cfg(test)]
 mod conformance;
 
+pub use administrators::{FileRoles, RightsChange};
 pub use audit::{AuditCursor, AuditFilter, AuditParty, AuditRow};
 pub use backup::BackupError;
 pub use challenges::Challenge;
 pub use clients::{Client, NewClient};
 pub use error::StoreError;
+pub use grants::{Grant, MAX_GRANTS, RoleGrant};
 pub use identities::Identity;
 pub use keys::{Retirement, StoredKey};
 pub use limits::RedisLimits;
+pub use roles::Role;
 pub use second_factors::{CodeTry, FirstCode, TotpSecret, UsedCode};
 pub use sessions::{NewSession, OthersEnd, Presented, Rotation, Session, SessionEnd, Sessions};
 pub use store::{Observer, OpenMode, Store};

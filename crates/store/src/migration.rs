@@ -43,6 +43,7 @@ const STEPS: &[Step] = &[
     step!("0004_sessions"),
     step!("0005_key_rotation"),
     step!("0006_sign_in_elsewhere"),
+    step!("0007_rights"),
 ];
 
 #[cfg(test)]

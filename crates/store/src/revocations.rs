@@ -23,6 +23,12 @@ const SWEEP: u32 = 500;
 const NEXT: &str = "UPDATE revocation_counter SET seq = seq + 1 WHERE id = 1 RETURNING seq";
 const LOG: &str = "INSERT INTO revocations (seq, kind, key, value, until_ms, created_ms, cause) \
      VALUES ($1, $2, $3, $4, $5, $6, $7)";
+/// Everybody who has a role, with the versions that they have by now.
+const LOG_HOLDERS: &str = "INSERT INTO revocations (seq, kind, key, value, until_ms, created_ms, cause) \
+     SELECT $1 + ROW_NUMBER() OVER (ORDER BY id), $2, id, version, $3, $4, $5 FROM users WHERE id IN \
+     (SELECT user_id FROM user_roles WHERE role = $6 UNION SELECT user_id FROM tenant_roles WHERE role = $6)";
+const LAST: &str = "UPDATE revocation_counter SET seq = seq WHERE id = 1 RETURNING seq";
+const ADVANCE: &str = "UPDATE revocation_counter SET seq = seq + $1 WHERE id = 1";
 const AFTER: &str = "SELECT seq, kind, key, value, until_ms FROM revocations \
      WHERE seq > $1 AND until_ms > $2 ORDER BY seq LIMIT $3";
 const HEAD: &str = "SELECT seq FROM revocation_counter WHERE id = 1";
@@ -92,6 +98,22 @@ pub(crate) async fn log(
         event.action.as_str()
     ];
     tx.execute(LOG, values).await?;
+    Ok(())
+}
+
+/// As [`log`], for all holders of a role at once.
+pub(crate) async fn log_holders(
+    tx: &mut Transaction,
+    role: &str,
+    until: Timestamp,
+    event: &Event,
+) -> Result<(), StoreError> {
+    let last = tx.row(LAST, values![]).await?;
+    let last = last.ok_or_else(no_counter)?.number("seq")?;
+    let cause = event.action.as_str();
+    let values = values![last, USER_BEFORE, until, event.at, cause, role];
+    let logged = tx.execute(LOG_HOLDERS, values).await?;
+    tx.execute(ADVANCE, values![logged]).await?;
     Ok(())
 }
 

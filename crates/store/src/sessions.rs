@@ -41,6 +41,8 @@ pub struct NewSession {
     pub absolute_expires_at: Timestamp,
     pub user_agent: Option<String>,
     pub ip: Option<IpAddr>,
+    /// The tenant that its tokens are for.
+    pub tenant: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub struct Session {
     pub ended_at: Option<Timestamp>,
     pub user_agent: Option<String>,
     pub ip: Option<IpAddr>,
+    /// The tenant that its tokens are for.
+    pub tenant: Option<String>,
 }
 
 impl Session {

@@ -11,8 +11,10 @@ use portcullis_tokens::Revocation;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
+    administrators::{RightsChange, Turn},
     engine::{Row, Transaction, values},
     error::StoreError,
+    grants::{self, Grant},
     identities::{self, Identity},
     revocations,
     sessions::Session,
@@ -22,13 +24,17 @@ use crate::{
 /// The most users one page may have.
 const PAGE: u32 = 1000;
 
-/// Users with their roles in one statement: a row for each role, and one for a user without any.
+/// Users with their roles in one statement: a row for each role, and one for a user without any. A join with both tables of
+/// roles at once would have SQLite go through all of them.
 macro_rules! users_from {
     ($selection:literal) => {
         concat!(
-            "SELECT u.*, r.role FROM (",
+            "SELECT u.*, r.role, NULL AS grant_tenant, d.scopes AS kept_scopes FROM (",
             $selection,
-            ") u LEFT JOIN user_roles r ON r.user_id = u.id ORDER BY u.id, r.role"
+            ") u LEFT JOIN user_roles r ON r.user_id = u.id LEFT JOIN roles d ON d.name = r.role \
+             UNION ALL SELECT u.*, r.role, r.tenant AS grant_tenant, d.scopes AS kept_scopes FROM (",
+            $selection,
+            ") u JOIN tenant_roles r ON r.user_id = u.id LEFT JOIN roles d ON d.name = r.role ORDER BY id"
         )
     };
 }
@@ -40,11 +46,12 @@ const BY_LOGIN: &str = users_from!("SELECT * FROM users WHERE username_key = $1 
 const AFTER: &str = users_from!("SELECT * FROM users WHERE id > $1 ORDER BY id LIMIT $2");
 
 const CREATE: &str = "INSERT INTO users (id, username, username_key, email, email_key, display_name, \
-     password_hash, password_scheme, disabled, version, created_ms, updated_ms) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $10)";
-const GRANT: &str = "INSERT INTO user_roles (user_id, role, granted_ms) VALUES ($1, $2, $3) ON CONFLICT (user_id, role) DO NOTHING";
-const REVOKE: &str = "DELETE FROM user_roles WHERE user_id = $1 AND role = $2";
+     password_hash, password_scheme, disabled, version, created_ms, updated_ms, tenant) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $10, $11)";
 const SET_DISABLED: &str = "UPDATE users SET disabled = $2 WHERE id = $1 AND disabled <> $2";
+const SET_TENANT: &str =
+    "UPDATE users SET tenant = $2 WHERE id = $1 AND COALESCE(tenant, '') <> COALESCE($2, '')";
+const DELETE: &str = "DELETE FROM users WHERE id = $1";
 const SET_PROFILE: &str = "UPDATE users SET display_name = $2, updated_ms = $3 WHERE id = $1";
 const REPLACE_PASSWORD: &str = "UPDATE users SET password_hash = $3, password_scheme = $4, updated_ms = $5 \
      WHERE id = $1 AND password_hash = $2";
@@ -68,13 +75,22 @@ pub struct User {
     pub version: u64,
     /// Sessions that were opened with a lower version have ended.
     pub session_fence: u64,
-    /// Sorted by name.
-    pub roles: Vec<String>,
+    /// The tenant that the user belongs to; `None` for one of the whole installation.
+    pub tenant: Option<String>,
+    /// Sorted by role, and for one role by tenant.
+    pub grants: Vec<Grant>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
 
 impl User {
+    /// The names of the user's roles, whichever tenant they are of, each once and sorted.
+    pub fn roles(&self) -> Vec<&str> {
+        let mut roles: Vec<&str> = self.grants.iter().map(|grant| &*grant.role).collect();
+        roles.dedup();
+        roles
+    }
+
     /// Whether a session of this user goes on: not where the user is disabled, and not after an end of all.
     pub fn keeps(&self, session: &Session) -> bool {
         !self.disabled && session.user_id == self.id && session.user_version >= self.session_fence
@@ -96,6 +112,7 @@ pub struct NewUser {
     /// Where the user signs in, if that is elsewhere.
     pub identity: Option<Identity>,
     pub disabled: bool,
+    pub tenant: Option<String>,
     pub created_at: Timestamp,
 }
 
@@ -132,7 +149,8 @@ impl fmt::Debug for PasswordRecord {
 }
 
 impl Store {
-    /// `Taken` if id, username, e-mail address or identity belong to somebody.
+    /// `Taken` if id, username, e-mail address or identity belong to somebody. That there are such roles is for the caller to know;
+    /// one that is deleted meanwhile gives nothing, and its name is not given to another while somebody has it.
     pub async fn create_user(
         &self,
         user: &NewUser,
@@ -152,11 +170,11 @@ impl Store {
             password.map(PasswordRecord::scheme),
             user.disabled,
             user.created_at,
+            user.tenant.as_deref(),
         ];
         tx.execute(CREATE, values).await?;
         for role in roles {
-            tx.execute(GRANT, values![user.id.as_str(), *role, user.created_at])
-                .await?;
+            grants::give(&mut tx, &user.id, role, user.created_at).await?;
         }
         if let Some(identity) = &user.identity {
             identities::link(&mut tx, &user.id, identity, user.created_at).await?;
@@ -196,21 +214,22 @@ impl Store {
         users(&rows)
     }
 
-    /// Tokens issued before are refused until `revocation_until`, when the last of them has expired; a disabled user's sessions end.
-    /// Saying what is so already changes nothing, but is kept in the log.
+    /// Tokens issued before are refused; a disabled user's sessions end. Saying what is so already changes nothing, but is kept
+    /// in the log. `LastAdministrator` if nobody would be left who may administer.
     pub async fn set_disabled(
         &self,
         id: &str,
         disabled: bool,
-        revocation_until: Timestamp,
-        event: &Event,
+        change: &RightsChange<'_>,
     ) -> Result<User, StoreError> {
         let mut tx = self.engine.begin().await?;
+        let turn = Turn::take(&mut tx, change).await?;
         if tx.execute(SET_DISABLED, values![id, disabled]).await? > 0 {
             let raise = if disabled { RAISE_FENCE } else { RAISE_VERSION };
-            outdate(&mut tx, raise, id, revocation_until, event).await?;
+            outdate(&mut tx, raise, id, change.until, change.event).await?;
         }
-        self.finish(tx, id, event).await
+        turn.end(&mut tx).await?;
+        self.finish(tx, id, change.event).await
     }
 
     /// Ends all sessions of the user, wherever they are kept, with all tokens issued before.
@@ -225,34 +244,36 @@ impl Store {
         self.finish(tx, id, event).await
     }
 
-    /// As [`Store::set_disabled`] with regard to tokens and repetition; sessions go on with the roles that are left.
-    pub async fn grant_role(
+    /// As [`Store::set_disabled`], but sessions go on.
+    pub async fn set_tenant(
         &self,
         id: &str,
-        role: &str,
-        revocation_until: Timestamp,
-        event: &Event,
+        tenant: Option<&str>,
+        change: &RightsChange<'_>,
     ) -> Result<User, StoreError> {
         let mut tx = self.engine.begin().await?;
-        if tx.execute(GRANT, values![id, role, event.at]).await? > 0 {
-            outdate_tokens(&mut tx, id, revocation_until, event).await?;
+        let turn = Turn::take(&mut tx, change).await?;
+        if tx.execute(SET_TENANT, values![id, tenant]).await? > 0 {
+            outdate_tokens(&mut tx, id, change.until, change.event).await?;
         }
-        self.finish(tx, id, event).await
+        turn.end(&mut tx).await?;
+        self.finish(tx, id, change.event).await
     }
 
-    /// As [`Store::grant_role`].
-    pub async fn revoke_role(
+    /// With all that hangs on the user. Answers with the user as it was, but for the version, which went up once more.
+    pub async fn delete_user(
         &self,
         id: &str,
-        role: &str,
-        revocation_until: Timestamp,
-        event: &Event,
+        change: &RightsChange<'_>,
     ) -> Result<User, StoreError> {
         let mut tx = self.engine.begin().await?;
-        if tx.execute(REVOKE, values![id, role]).await? > 0 {
-            outdate_tokens(&mut tx, id, revocation_until, event).await?;
-        }
-        self.finish(tx, id, event).await
+        let turn = Turn::take(&mut tx, change).await?;
+        end_sessions(&mut tx, id, change.until, change.event).await?;
+        let user = changed(&mut tx, id).await?;
+        tx.execute(DELETE, values![id]).await?;
+        turn.end(&mut tx).await?;
+        self.commit(tx, std::slice::from_ref(change.event)).await?;
+        Ok(user)
     }
 
     pub async fn set_profile(
@@ -304,21 +325,25 @@ impl Store {
     }
 
     /// Commits a change of the user with its event, and answers with the user as it then is; `NotFound` if there is none.
-    async fn finish(
+    pub(crate) async fn finish(
         &self,
         mut tx: Transaction,
         id: &str,
         event: &Event,
     ) -> Result<User, StoreError> {
-        let user = users(&tx.rows(BY_ID, values![id]).await?)?
-            .pop()
-            .ok_or(StoreError::NotFound)?;
+        let user = changed(&mut tx, id).await?;
         self.commit(tx, std::slice::from_ref(event)).await?;
         Ok(user)
     }
 }
 
-async fn outdate_tokens(
+/// The user as the change leaves it so far.
+pub(crate) async fn changed(tx: &mut Transaction, id: &str) -> Result<User, StoreError> {
+    let rows = tx.rows(BY_ID, values![id]).await?;
+    users(&rows)?.pop().ok_or(StoreError::NotFound)
+}
+
+pub(crate) async fn outdate_tokens(
     tx: &mut Transaction,
     id: &str,
     until: Timestamp,
@@ -363,9 +388,12 @@ pub(crate) fn users(rows: &[Row]) -> Result<Vec<User>, StoreError> {
         if users.last().is_none_or(|user| user.id != id) {
             users.push(user(id, row)?);
         }
-        if let (Some(user), Some(role)) = (users.last_mut(), row.read("role")?) {
-            user.roles.push(role);
+        if let (Some(user), Some(grant)) = (users.last_mut(), Grant::of(row)?) {
+            user.grants.push(grant);
         }
+    }
+    for user in &mut users {
+        user.grants.sort();
     }
     Ok(users)
 }
@@ -379,7 +407,8 @@ fn user(id: String, row: &Row) -> Result<User, StoreError> {
         disabled: row.read("disabled")?,
         version: row.number("version")?,
         session_fence: row.number("session_fence")?,
-        roles: Vec::new(),
+        tenant: row.read("tenant")?,
+        grants: Vec::new(),
         created_at: row.instant("created_ms")?,
         updated_at: row.instant("updated_ms")?,
     })

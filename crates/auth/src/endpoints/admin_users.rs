@@ -193,7 +193,7 @@ impl AuthService {
         let until = self.last_expiry();
         let user = self
             .store
-            .set_disabled(&id, disabled, until, &event)
+            .set_disabled(&id, disabled, &self.rights_change(&event))
             .await?;
         self.outdate(&user, until);
         Ok(answer::json(StatusCode::OK, Profile::from(user)))

@@ -17,7 +17,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     answer::Refusal,
-    entitlement::{NotEntitled, entitle},
+    entitlement::{NotEntitled, Wanted, entitle},
     identifiers::MAX_NAME_BYTES,
     issue::{self, Issued, party_of},
     openapi::{
@@ -50,6 +50,9 @@ struct Login {
     /// Separated by spaces; all that the user has there where absent.
     #[serde(default)]
     scope: Option<String>,
+    /// Where the user has roles in several; otherwise it goes without saying.
+    #[serde(default)]
+    tenant: Option<String>,
 }
 
 /// Sign in
@@ -99,7 +102,12 @@ async fn sign_in(
     let user = service
         .check_credentials(name, login.password.clone(), call)
         .await?;
-    let entitlement = entitle(&service.config, &user.roles, resource, scopes.as_ref())
+    let wanted = Wanted {
+        resource,
+        scopes: scopes.as_ref(),
+        tenant: login.tenant.as_deref(),
+    };
+    let entitlement = entitle(&service.config, &user, &wanted)
         .map_err(|no| service.refuse_entitlement(no, &user, resource, call))?;
     let success = service.event(
         call,
@@ -158,7 +166,9 @@ impl AuthService {
         // A resource that does not exist is a stranger's text; only ours go into the log.
         let event = match no {
             NotEntitled::UnknownResource => event,
-            NotEntitled::NoScope | NotEntitled::ScopeNotGranted => event.for_resource(resource),
+            NotEntitled::NoScope | NotEntitled::ScopeNotGranted | NotEntitled::ForeignTenant => {
+                event.for_resource(resource)
+            }
         };
         self.desk.offer(event, self.now());
         Rejection::ResourceNotAllowed.into()

@@ -108,7 +108,9 @@ impl AuthService {
         let resource = form.value("resource");
         entitle_client(&self.config, &granted, resource, requested.as_ref()).map_err(
             |no| match no {
-                NotEntitled::UnknownResource | NotEntitled::NoScope => Fault::Target.into(),
+                NotEntitled::UnknownResource
+                | NotEntitled::NoScope
+                | NotEntitled::ForeignTenant => Fault::Target.into(),
                 NotEntitled::ScopeNotGranted => Fault::Scope.into(),
             },
         )

@@ -20,7 +20,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     answer::{self, Refusal},
     caller::Caller,
-    entitlement::entitle,
+    entitlement::{Wanted, entitle},
     issue::{self, Issued, party_of},
     openapi::{
         refusals::{InvalidCredentials, WeakPassword},
@@ -112,7 +112,12 @@ impl AuthService {
     async fn next_session(&self, caller: &Caller, user: &User, call: &Call) -> Option<Issued> {
         let principal = caller.principal();
         let (resource, scopes) = (principal.resource(), principal.scopes());
-        let entitlement = entitle(&self.config, &user.roles, resource, Some(scopes)).ok()?;
+        let wanted = Wanted {
+            resource,
+            scopes: Some(scopes),
+            tenant: principal.tenant(),
+        };
+        let entitlement = entitle(&self.config, user, &wanted).ok()?;
         self.issue(user, entitlement, call, Vec::new()).await.ok()
     }
 }

@@ -22,11 +22,11 @@ pub(crate) struct Profile {
 impl From<User> for Profile {
     fn from(user: User) -> Self {
         Self {
+            roles: user.roles().into_iter().map(str::to_owned).collect(),
             id: user.id,
             username: user.username,
             email: user.email,
             display_name: user.display_name,
-            roles: user.roles,
             disabled: user.disabled,
             created_at: portcullis_audit::rfc3339(user.created_at),
         }

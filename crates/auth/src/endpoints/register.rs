@@ -22,7 +22,7 @@ use crate::{
     accounts::{AccountError, NewAccount, Strength, create_user},
     answer::{self, Refusal},
     caller::AdminScope,
-    entitlement::entitle,
+    entitlement::{Wanted, entitle},
     identifiers::{Email, Username},
     issue::{Issued, party_of},
     openapi::{
@@ -137,6 +137,7 @@ impl AuthService {
             email: email.map_err(|_why| malformed_field(BAD_EMAIL))?,
             password: body.password,
             roles: &roles,
+            tenant: None,
             strength: Strength::Judged,
         };
         create_user(&self.store, &self.hasher, account, event)
@@ -147,7 +148,7 @@ impl AuthService {
     /// The user exists by now, whatever becomes of the token: who gets none signs in.
     async fn first_token(&self, user: &User, call: &Call) -> Option<Issued> {
         let resource = self.config.default_resource.as_deref()?;
-        let entitlement = entitle(&self.config, &user.roles, resource, None).ok()?;
+        let entitlement = entitle(&self.config, user, &Wanted::all_of(resource)).ok()?;
         match self.issue(user, entitlement, call, Vec::new()).await {
             Ok(issued) => Some(issued),
             Err(refusal) => {

@@ -291,7 +291,7 @@ async fn the_log_tells_who_was_revoked_until_when_and_where_to_go_on() {
     let disabled = event(Action::UserDisabled);
     let store = &house.service.store;
     store
-        .set_disabled(&saad.id, true, until, &disabled)
+        .set_disabled(&saad.id, true, &house.service.rights_change(&disabled))
         .await
         .unwrap();
     let entry = json!({
@@ -324,12 +324,10 @@ async fn who_waits_is_told_as_soon_as_there_is_something() {
     let saad = saad.unwrap().0.id;
     let disable = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        let (store, until) = (&house.service.store, house.service.last_expiry());
         let event = event(Action::UserDisabled);
-        store
-            .set_disabled(&saad, true, until, &event)
-            .await
-            .unwrap();
+        let change = house.service.rights_change(&event);
+        let store = &house.service.store;
+        store.set_disabled(&saad, true, &change).await.unwrap();
     };
     let began = tokio::time::Instant::now();
     let (page, ()) = tokio::join!(read(&house, &token, "?after=0&wait=20"), disable);

@@ -6,12 +6,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use portcullis_audit::{Action, Event, Outcome, Party};
 use portcullis_config::units::ByteSize;
-use portcullis_store::{NewUser, PasswordRecord};
+use portcullis_store::{NewUser, PasswordRecord, RoleGrant};
 use serde_json::{Value, json};
 
 use super::{House, ISSUER, NOW};
 use crate::{
-    entitlement::entitle,
+    entitlement::{Wanted, entitle},
     password::{Hasher, Password},
     request::Call,
 };
@@ -236,7 +236,7 @@ async fn unknown_wrong_disabled_and_passwordless_are_answered_alike() {
     house
         .service
         .store
-        .set_disabled(&gone.id, true, NOW, &disabled)
+        .set_disabled(&gone.id, true, &house.service.rights_change(&disabled))
         .await
         .unwrap();
     add_stored(&house, "sso", None).await;
@@ -418,13 +418,17 @@ async fn a_user_that_was_changed_meanwhile_gets_no_token() {
         Outcome::Success,
         Party::operator("test"),
     );
+    let staff = RoleGrant {
+        role: "staff",
+        tenant: None,
+    };
     house
         .service
         .store
-        .grant_role(&stale.id, "staff", NOW, &granted)
+        .grant_role(&stale.id, staff, &house.service.rights_change(&granted))
         .await
         .unwrap();
-    let entitlement = entitle(&house.service.config, &stale.roles, "hotel", None).unwrap();
+    let entitlement = entitle(&house.service.config, &stale, &Wanted::all_of("hotel")).unwrap();
     let call = Call::of(&HeaderMap::new());
     let issued = house
         .service

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use portcullis_audit::{Action, Event, Outcome, Party, PartyKind};
 use tokio::task::JoinSet;
 
-use super::bench::{Bench, LATER, NOW, event, session, verified};
+use super::bench::{Bench, LATER, NOW, anywhere, change, event, session, verified};
 use crate::{AuditFilter, AuditParty, Sessions, StoreError};
 
 pub(super) async fn a_change_whose_audit_row_cannot_be_kept_leaves_nothing(bench: &Bench) {
@@ -22,13 +22,13 @@ pub(super) async fn a_change_whose_audit_row_cannot_be_kept_leaves_nothing(bench
     );
     assert!(
         store
-            .set_disabled(&user.id, true, LATER, &told)
+            .set_disabled(&user.id, true, &change(&told))
             .await
             .is_err()
     );
     assert!(
         store
-            .grant_role(&user.id, "staff", LATER, &told)
+            .grant_role(&user.id, anywhere("staff"), &change(&told))
             .await
             .is_err()
     );

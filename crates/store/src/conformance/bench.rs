@@ -6,14 +6,26 @@ use std::sync::{
 };
 
 use portcullis_audit::{Action, Event, Outcome, Party, Record, chain};
-use portcullis_config::{storage::Database, units::Timestamp};
+use portcullis_config::{auth::RoleScopes, storage::Database, units::Timestamp};
 use portcullis_harness::postgres::Postgres;
 use tempfile::TempDir;
 
-use crate::{AuditFilter, AuditRow, NewSession, NewUser, OpenMode, Sessions, Store, User};
+use crate::{
+    AuditFilter, AuditRow, FileRoles, NewSession, NewUser, OpenMode, RightsChange, RoleGrant,
+    Sessions, Store, User,
+};
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 pub(super) const LATER: Timestamp = Timestamp::from_millis(1_700_000_900_000);
+
+/// What a configuration would declare: `admin` may do everything, the others nothing here.
+static FILE: LazyLock<FileRoles> = LazyLock::new(|| {
+    let marks = ["guest", "staff", "a", "b", "c"];
+    let nothing = || RoleScopes::These(Vec::new());
+    let marks = marks.map(|name| (name.to_owned(), nothing()));
+    let all = [("admin".to_owned(), RoleScopes::All)];
+    marks.into_iter().chain(all).collect()
+});
 
 /// Ends with the test process: see the harness.
 static SERVER: LazyLock<Postgres> =
@@ -147,6 +159,18 @@ pub(super) fn event(action: Action) -> Event {
     Event::new(NOW, action, Outcome::Success, Party::operator("root"))
 }
 
+pub(super) fn change(event: &Event) -> RightsChange<'_> {
+    RightsChange {
+        event,
+        file: &FILE,
+        until: LATER,
+    }
+}
+
+pub(super) fn anywhere(role: &str) -> RoleGrant<'_> {
+    RoleGrant { role, tenant: None }
+}
+
 pub(super) fn session(sid: &str, user: &User) -> NewSession {
     NewSession {
         sid: sid.to_owned(),
@@ -161,5 +185,6 @@ pub(super) fn session(sid: &str, user: &User) -> NewSession {
         absolute_expires_at: LATER,
         user_agent: None,
         ip: "2001:db8::7".parse().ok(),
+        tenant: Some("acme".to_owned()),
     }
 }

@@ -10,6 +10,7 @@ mod keys;
 mod migrating;
 mod outage;
 mod revocations;
+mod rights;
 mod rotation;
 mod second_factors;
 mod sessions;
@@ -88,6 +89,18 @@ conformance! {
     second_factors::of_many_who_redeem_one_challenge_one_gets_in,
     second_factors::of_many_who_use_one_code_one_gets_in,
     second_factors::wrong_codes_hold_up_the_next_until_a_right_one,
+    rights::a_role_reads_back_by_name_and_in_pages,
+    rights::a_role_that_somebody_has_is_neither_deleted_nor_made,
+    rights::a_role_of_a_tenant_stands_beside_that_of_no_tenant,
+    rights::a_change_of_a_role_outdates_the_tokens_of_its_holders_once,
+    rights::a_change_of_a_role_reaches_a_hundred_thousand_holders,
+    rights::a_deleted_user_is_gone_with_its_tokens,
+    rights::only_a_role_that_exists_is_granted,
+    rights::a_user_has_a_bounded_number_of_roles,
+    rights::a_change_of_tenant_outdates_the_tokens_once,
+    rights::the_last_administrator_stays_whatever_the_change,
+    rights::a_user_of_a_tenant_is_no_administrator,
+    rights::of_two_administrators_who_demote_each_other_one_stays,
     sessions::a_session_and_its_events_are_one_change,
     sessions::a_session_ends_once_and_for_its_user_only,
     sessions::a_session_is_swept_at_its_end,

@@ -35,14 +35,14 @@ pub(super) async fn an_abandoned_change_leaves_nothing_half_done(bench: &Bench) 
     }
     let last = bench.user("last").await;
     assert_eq!(
-        last.roles,
+        last.roles(),
         ["guest"],
         "the connections are as good as before"
     );
     let users = bench.store.users(None, 1000).await.unwrap();
     assert_eq!(verified(&bench.rows().await), users.len() as u64);
     assert!(
-        users.iter().all(|user| user.roles == ["guest"]),
+        users.iter().all(|user| user.roles() == ["guest"]),
         "a user came without its role"
     );
 }

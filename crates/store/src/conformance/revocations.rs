@@ -4,7 +4,8 @@ use portcullis_audit::Action;
 use portcullis_config::units::Timestamp;
 use tokio::task::JoinSet;
 
-use super::bench::{Bench, LATER, NOW, event};
+use super::bench::{Bench, LATER, NOW, anywhere, change, event};
+use crate::RightsChange;
 use crate::Store;
 
 const WRITERS: usize = 4;
@@ -48,7 +49,7 @@ pub(super) async fn a_poller_never_misses_a_revocation(bench: &Bench) {
 async fn toggle(store: &Store, user: &str) {
     for n in 0..EACH {
         store
-            .set_disabled(user, n % 2 == 0, LATER, &event(Action::UserDisabled))
+            .set_disabled(user, n % 2 == 0, &change(&event(Action::UserDisabled)))
             .await
             .unwrap();
     }
@@ -57,14 +58,19 @@ async fn toggle(store: &Store, user: &str) {
 pub(super) async fn a_moot_revocation_is_neither_told_nor_kept(bench: &Bench) {
     let user = bench.user("saad").await.id;
     let soon = Timestamp::from_millis(NOW.as_millis() + 1);
+    let granted = event(Action::RoleGranted);
+    let moot_soon = RightsChange {
+        until: soon,
+        ..change(&granted)
+    };
     bench
         .store
-        .grant_role(&user, "a", soon, &event(Action::RoleGranted))
+        .grant_role(&user, anywhere("a"), &moot_soon)
         .await
         .unwrap();
     bench
         .store
-        .grant_role(&user, "b", LATER, &event(Action::RoleGranted))
+        .grant_role(&user, anywhere("b"), &change(&event(Action::RoleGranted)))
         .await
         .unwrap();
     let told: Vec<u64> = bench
@@ -81,7 +87,7 @@ pub(super) async fn a_moot_revocation_is_neither_told_nor_kept(bench: &Bench) {
     bench.store.sweep_revocations(LATER).await.unwrap();
     bench
         .store
-        .grant_role(&user, "c", LATER, &event(Action::RoleGranted))
+        .grant_role(&user, anywhere("c"), &change(&event(Action::RoleGranted)))
         .await
         .unwrap();
     let next = bench.store.revocations_after(2, NOW).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use portcullis_audit::Action;
 
-use super::bench::{Bench, LATER, NOW, event};
+use super::bench::{Bench, LATER, NOW, change, event};
 use crate::{Challenge, CodeTry, FirstCode, StoreError, TotpSecret, UsedCode, User};
 
 const CODES: [[u8; 32]; 2] = [[1; 32], [2; 32]];
@@ -38,6 +38,7 @@ async fn challenged(bench: &Bench, user: &User, hash: [u8; 32]) -> Challenge {
         user_version: user.version,
         resource: "hotel".to_owned(),
         scopes: "hotel:read".to_owned(),
+        tenant: Some("acme".to_owned()),
     };
     let event = event(Action::MfaChallenged);
     bench
@@ -287,7 +288,7 @@ pub(super) async fn a_challenge_that_races_with_a_disable_is_not_opened(bench: &
     let disabled = event(Action::UserDisabled);
     bench
         .store
-        .set_disabled(&user.id, true, LATER, &disabled)
+        .set_disabled(&user.id, true, &change(&disabled))
         .await
         .unwrap();
     let challenge = Challenge {
@@ -295,6 +296,7 @@ pub(super) async fn a_challenge_that_races_with_a_disable_is_not_opened(bench: &
         user_version: user.version,
         resource: "hotel".to_owned(),
         scopes: "hotel:read".to_owned(),
+        tenant: Some("acme".to_owned()),
     };
     let challenged = event(Action::MfaChallenged);
     let outcome = bench

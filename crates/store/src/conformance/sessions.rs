@@ -3,7 +3,7 @@
 use portcullis_audit::{Action, Party, PartyKind};
 use portcullis_tokens::Revocation;
 
-use super::bench::{Bench, LATER, NOW, event, session};
+use super::bench::{Bench, LATER, NOW, anywhere, change, event, session};
 use crate::{NewSession, OthersEnd, SessionEnd, StoreError, User};
 
 const SESSIONS: &str = "SELECT COUNT(*) AS n FROM sessions";
@@ -46,6 +46,7 @@ pub(super) async fn a_session_reads_back_as_it_was_opened(bench: &Bench) {
         (0, NOW, NOW)
     );
     assert_eq!((read.idle_expires_at, read.ip), (LATER, opened.ip));
+    assert_eq!(read.tenant, opened.tenant);
     assert!(read.is_live(NOW) && !read.is_live(LATER) && user.keeps(&read));
     assert_eq!(bench.sessions().find("s2").await.unwrap(), None);
 }
@@ -54,7 +55,7 @@ pub(super) async fn a_sign_in_that_races_with_a_disable_does_not_win(bench: &Ben
     let user = bench.user("saad").await;
     bench
         .store
-        .set_disabled(&user.id, true, LATER, &event(Action::UserDisabled))
+        .set_disabled(&user.id, true, &change(&event(Action::UserDisabled)))
         .await
         .unwrap();
     let events = [event(Action::LoginSuccess)];
@@ -65,7 +66,7 @@ pub(super) async fn a_sign_in_that_races_with_a_disable_does_not_win(bench: &Ben
     );
     bench
         .store
-        .set_disabled(&user.id, false, LATER, &event(Action::UserEnabled))
+        .set_disabled(&user.id, false, &change(&event(Action::UserEnabled)))
         .await
         .unwrap();
     let outdated = bench.sessions().open(&session("s1", &user), &events).await;
@@ -173,7 +174,7 @@ pub(super) async fn an_end_of_all_ends_what_was_opened_and_nothing_later(bench: 
     let role = event(Action::RoleGranted);
     let promoted = bench
         .store
-        .grant_role(&user.id, "staff", LATER, &role)
+        .grant_role(&user.id, anywhere("staff"), &change(&role))
         .await;
     let promoted = promoted.unwrap();
     assert!(promoted.keeps(&before), "a role changes the tokens only");
@@ -190,13 +191,13 @@ pub(super) async fn an_end_of_all_ends_what_was_opened_and_nothing_later(bench: 
     let disabled = event(Action::UserDisabled);
     let disabled = bench
         .store
-        .set_disabled(&user.id, true, LATER, &disabled)
+        .set_disabled(&user.id, true, &change(&disabled))
         .await;
     assert!(!disabled.unwrap().keeps(&after));
     let enabled = event(Action::UserEnabled);
     let enabled = bench
         .store
-        .set_disabled(&user.id, false, LATER, &enabled)
+        .set_disabled(&user.id, false, &change(&enabled))
         .await;
     assert!(
         !enabled.unwrap().keeps(&after),

@@ -4,7 +4,7 @@ use portcullis_audit::Action;
 use portcullis_tokens::Revocation;
 use tokio::task::JoinSet;
 
-use super::bench::{Bench, LATER, NOW, event};
+use super::bench::{Bench, LATER, NOW, anywhere, change, event};
 use crate::{NewUser, PasswordRecord, StoreError};
 
 pub(super) async fn a_created_user_reads_back_with_its_roles(bench: &Bench) {
@@ -19,7 +19,7 @@ pub(super) async fn a_created_user_reads_back_with_its_roles(bench: &Bench) {
         .create_user(&new, &["staff", "guest"], &event(Action::UserCreated))
         .await
         .unwrap();
-    assert_eq!(created.roles, ["guest", "staff"]);
+    assert_eq!(created.roles(), ["guest", "staff"]);
     assert_eq!(
         (created.version, created.disabled, created.created_at),
         (1, false, NOW)
@@ -157,12 +157,12 @@ pub(super) async fn disabling_outdates_the_tokens_once(bench: &Bench) {
     let disabled = event(Action::UserDisabled);
     let once = bench
         .store
-        .set_disabled(&user.id, true, LATER, &disabled)
+        .set_disabled(&user.id, true, &change(&disabled))
         .await
         .unwrap();
     let twice = bench
         .store
-        .set_disabled(&user.id, true, LATER, &disabled)
+        .set_disabled(&user.id, true, &change(&disabled))
         .await
         .unwrap();
     assert_eq!((once.disabled, once.version), (true, 2));
@@ -185,12 +185,12 @@ pub(super) async fn a_disabled_user_is_enabled_again(bench: &Bench) {
     let user = bench.user("saad").await;
     bench
         .store
-        .set_disabled(&user.id, true, LATER, &event(Action::UserDisabled))
+        .set_disabled(&user.id, true, &change(&event(Action::UserDisabled)))
         .await
         .unwrap();
     let enabled = bench
         .store
-        .set_disabled(&user.id, false, LATER, &event(Action::UserEnabled))
+        .set_disabled(&user.id, false, &change(&event(Action::UserEnabled)))
         .await
         .unwrap();
     assert_eq!(
@@ -205,14 +205,14 @@ pub(super) async fn granting_and_revoking_a_role_outdate_the_tokens_once(bench: 
     let (granted, revoked) = (event(Action::RoleGranted), event(Action::RoleRevoked));
     let after_grant = bench
         .store
-        .grant_role(&user.id, "staff", LATER, &granted)
+        .grant_role(&user.id, anywhere("staff"), &change(&granted))
         .await
         .unwrap();
-    assert_eq!((after_grant.roles.len(), after_grant.version), (2, 2));
+    assert_eq!((after_grant.grants.len(), after_grant.version), (2, 2));
     assert_eq!(
         bench
             .store
-            .grant_role(&user.id, "staff", LATER, &granted)
+            .grant_role(&user.id, anywhere("staff"), &change(&granted))
             .await
             .unwrap()
             .version,
@@ -220,17 +220,17 @@ pub(super) async fn granting_and_revoking_a_role_outdate_the_tokens_once(bench: 
     );
     let after_revoke = bench
         .store
-        .revoke_role(&user.id, "staff", LATER, &revoked)
+        .revoke_role(&user.id, anywhere("staff"), &change(&revoked))
         .await
         .unwrap();
     assert_eq!(
-        (after_revoke.roles, after_revoke.version),
-        (vec!["guest".to_owned()], 3)
+        (after_revoke.roles(), after_revoke.version),
+        (vec!["guest"], 3)
     );
     assert_eq!(
         bench
             .store
-            .revoke_role(&user.id, "staff", LATER, &revoked)
+            .revoke_role(&user.id, anywhere("staff"), &change(&revoked))
             .await
             .unwrap()
             .version,
@@ -245,9 +245,13 @@ pub(super) async fn granting_and_revoking_a_role_outdate_the_tokens_once(bench: 
 pub(super) async fn a_change_of_nobody_is_not_found_and_leaves_no_row(bench: &Bench) {
     let (store, event) = (&bench.store, event(Action::RoleGranted));
     let outcomes = [
-        store.set_disabled("nobody", true, LATER, &event).await,
-        store.grant_role("nobody", "staff", LATER, &event).await,
-        store.revoke_role("nobody", "staff", LATER, &event).await,
+        store.set_disabled("nobody", true, &change(&event)).await,
+        store
+            .grant_role("nobody", anywhere("staff"), &change(&event))
+            .await,
+        store
+            .revoke_role("nobody", anywhere("staff"), &change(&event))
+            .await,
         store.set_profile("nobody", Some("No Body"), &event).await,
     ];
     for outcome in outcomes {

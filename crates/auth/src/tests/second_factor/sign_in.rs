@@ -290,7 +290,8 @@ async fn set_disabled(house: &House, id: &str, disabled: bool) {
         Party::operator("test"),
     );
     let store = &house.service.store;
-    store.set_disabled(id, disabled, now, &event).await.unwrap();
+    let change = house.service.rights_change(&event);
+    store.set_disabled(id, disabled, &change).await.unwrap();
 }
 
 #[tokio::test]
