@@ -205,6 +205,8 @@ words! {
         LoginSuccess = "login_success",
         LoginFailure = "login_failure",
         TokenIssued = "token_issued",
+        /// Given back by whoever held it.
+        TokenRevoked = "token_revoked",
         /// A refresh token gave its successor and an access token; `repeated` is the reason where it had done so a moment before.
         TokenRefreshed = "token_refreshed",
         /// A refresh token was presented that was spent long ago: two hold the session, and it was ended.

@@ -140,7 +140,10 @@ impl AuthService {
 
     /// Of a token of our own.
     fn principal(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Refusal> {
-        let token = bearer(headers)?;
+        self.principal_of(bearer(headers)?)
+    }
+
+    fn principal_of(&self, token: &str) -> Result<Arc<Principal>, Refusal> {
         let principal = self
             .verifier
             .verify(token, self.now())
@@ -164,9 +167,28 @@ impl AuthService {
         }
     }
 
+    /// Of a token that stands in a body. `None` if it is not good, for whatever reason.
+    pub(crate) async fn holder_of(
+        &self,
+        token: &str,
+    ) -> Result<Option<(Arc<Principal>, Party)>, Refusal> {
+        let holder = async { self.holder_now(self.principal_of(token)?).await };
+        match holder.await {
+            Ok(holder) => Ok(Some(holder)),
+            Err(refusal) if refusal.rejection.status().is_server_error() => Err(refusal),
+            Err(_not_good) => Ok(None),
+        }
+    }
+
     /// Whose token it is, user or client, as the database has them now.
     async fn holder(&self, headers: &HeaderMap) -> Result<(Arc<Principal>, Party), Refusal> {
-        let principal = self.principal(headers)?;
+        self.holder_now(self.principal(headers)?).await
+    }
+
+    async fn holder_now(
+        &self,
+        principal: Arc<Principal>,
+    ) -> Result<(Arc<Principal>, Party), Refusal> {
         // A user's token was got through a client of another name.
         if principal.client_id() != Some(principal.subject()) {
             let caller = self.user_of(principal).await?;

@@ -7,6 +7,8 @@ mod health;
 mod login;
 mod login_mfa;
 mod me;
+mod oauth_introspect;
+mod oauth_revoke;
 mod oauth_token;
 mod password;
 mod profile;
@@ -37,6 +39,8 @@ pub(crate) fn all() -> Vec<OpenApiRouter<Arc<AuthService>>> {
         admin_keys::routes(),
         revocations::routes(),
         oauth_token::routes(),
+        oauth_revoke::routes(),
+        oauth_introspect::routes(),
         well_known::routes(),
         health::routes(),
     ]

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The `client_id` of tokens that a user got by signing in here, without an OAuth client in between.
-const FIRST_PARTY_CLIENT: &str = "portcullis";
+pub(crate) const FIRST_PARTY_CLIENT: &str = "portcullis";
 
 /// The token response of RFC 6749 section 5.1, with the resource it is for.
 // Never printed.

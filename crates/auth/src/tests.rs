@@ -7,6 +7,7 @@ mod described;
 mod hostile;
 mod keys;
 mod login;
+mod oauth;
 mod pages;
 mod password_change;
 mod published;

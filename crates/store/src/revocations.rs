@@ -65,6 +65,18 @@ impl Store {
         rows.first().ok_or_else(no_counter)?.number("seq")
     }
 
+    /// Takes back what no other change ends, such as the token of a program.
+    pub async fn revoke(
+        &self,
+        revocation: &Revocation,
+        until: Timestamp,
+        event: &Event,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.engine.begin().await?;
+        log(&mut tx, revocation, until, event).await?;
+        self.commit(tx, std::slice::from_ref(event)).await
+    }
+
     /// Removes some of what is moot and says how much: 0 means that nothing is left.
     pub async fn sweep_revocations(&self, now: Timestamp) -> Result<u64, StoreError> {
         let mut tx = self.engine.begin().await?;

@@ -1,4 +1,5 @@
-//! What other programs find us by: the key set (RFC 7517) and the metadata (RFC 8414).
+//! What other programs find us by: the key set (RFC 7517), and the metadata of the authorization server (RFC 8414) and of
+//! what it protects (RFC 9728). None names a resource or a scope: which there are is not everybody's to know.
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
     OpenApiRouter::new()
         .routes(routes!(jwks))
         .routes(routes!(metadata))
+        .routes(routes!(protected_resource))
 }
 
 /// Show the keys
@@ -49,7 +51,7 @@ async fn jwks(State(service): State<Arc<AuthService>>) -> Response {
 
 /// Show what the authorization server offers
 ///
-/// RFC 8414. Says what exists and nothing else.
+/// RFC 8414. Says what exists and nothing else. `none` stands for whoever holds a token of a user's own sign-in.
 // The empty list of response types is there because its absence would have a meaning.
 #[utoipa::path(
     get,
@@ -64,18 +66,58 @@ async fn jwks(State(service): State<Arc<AuthService>>) -> Response {
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         "grant_types_supported": ["client_credentials"],
         "response_types_supported": [],
+        "revocation_endpoint": "https://gateway.example.com/oauth/revoke",
+        "revocation_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
+        "introspection_endpoint": "https://gateway.example.com/oauth/introspect",
+        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "service_documentation": "https://gateway.example.com/docs",
     }))),
 )]
 async fn metadata(State(service): State<Arc<AuthService>>) -> Response {
     let issuer = &service.config.issuer;
     let base = issuer.trim_end_matches('/');
+    let with_secrets = client_authentication::METHODS;
+    let or_none: Vec<&str> = ["none"].into_iter().chain(with_secrets).collect();
     let metadata = json!({
         "issuer": issuer,
         "jwks_uri": format!("{base}/.well-known/jwks.json"),
         "response_types_supported": [],
         "token_endpoint": format!("{base}/oauth/token"),
-        "token_endpoint_auth_methods_supported": client_authentication::METHODS,
+        "token_endpoint_auth_methods_supported": with_secrets,
         "grant_types_supported": ["client_credentials"],
+        "revocation_endpoint": format!("{base}/oauth/revoke"),
+        "revocation_endpoint_auth_methods_supported": or_none,
+        "introspection_endpoint": format!("{base}/oauth/introspect"),
+        "introspection_endpoint_auth_methods_supported": with_secrets,
+        "service_documentation": format!("{base}/docs"),
+    });
+    (CACHED, Json(metadata)).into_response()
+}
+
+/// Show what protects the resources behind this gateway
+///
+/// RFC 9728, for clients that begin at the resource: whose tokens open it, and how they are sent.
+#[utoipa::path(
+    get,
+    path = "/.well-known/oauth-protected-resource",
+    operation_id = "protected_resource_metadata",
+    tag = tags::PUBLISHED,
+    security(()),
+    responses((status = 200, description = "The metadata.", body = Value, example = json!({
+        "resource": "https://gateway.example.com",
+        "authorization_servers": ["https://gateway.example.com"],
+        "bearer_methods_supported": ["header"],
+        "resource_documentation": "https://gateway.example.com/docs",
+    }))),
+)]
+async fn protected_resource(State(service): State<Arc<AuthService>>) -> Response {
+    let issuer = &service.config.issuer;
+    let base = issuer.trim_end_matches('/');
+    let metadata = json!({
+        "resource": base,
+        "authorization_servers": [issuer],
+        "bearer_methods_supported": ["header"],
+        "resource_documentation": format!("{base}/docs"),
     });
     (CACHED, Json(metadata)).into_response()
 }

@@ -22,13 +22,13 @@ fn event(action: Action) -> Event {
     Event::new(NOW, action, Outcome::Success, Party::operator("test"))
 }
 
-struct Program {
-    client: Client,
+pub(super) struct Program {
+    pub(super) client: Client,
     secret: SecretString,
 }
 
 impl Program {
-    async fn add(house: &House, name: &str, scopes: &[&str]) -> Self {
+    pub(super) async fn add(house: &House, name: &str, scopes: &[&str]) -> Self {
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         let (store, config) = (&house.service.store, &house.service.config);
         let created = event(Action::ClientCreated);
@@ -42,18 +42,18 @@ impl Program {
         format!("{GRANT}&client_id={id}&client_secret={secret}{more}")
     }
 
-    fn basic(&self) -> String {
+    pub(super) fn basic(&self) -> String {
         let pair = format!("{}:{}", self.client.id, self.secret.expose_secret());
         format!("Basic {}", STANDARD.encode(pair))
     }
 
-    async fn token(&self, house: &House) -> String {
+    pub(super) async fn token(&self, house: &House) -> String {
         let answer = ask(house, &self.in_body(""), None).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
         answer.json()["access_token"].as_str().unwrap().to_owned()
     }
 
-    async fn set_disabled(&self, house: &House, disabled: bool) {
+    pub(super) async fn set_disabled(&self, house: &House, disabled: bool) {
         let (store, until) = (&house.service.store, house.service.last_expiry());
         let event = event(Action::ClientDisabled);
         let id = &self.client.id;
@@ -63,7 +63,16 @@ impl Program {
 }
 
 async fn ask(house: &House, body: &str, authorization: Option<&str>) -> Answer {
-    let mut request = Request::post("/oauth/token")
+    ask_at("/oauth/token", house, body, authorization).await
+}
+
+pub(super) async fn ask_at(
+    path: &str,
+    house: &House,
+    body: &str,
+    authorization: Option<&str>,
+) -> Answer {
+    let mut request = Request::post(path)
         .header(header::CONTENT_TYPE, FORM)
         .header("x-request-id", "r-1");
     if let Some(authorization) = authorization {
@@ -75,7 +84,7 @@ async fn ask(house: &House, body: &str, authorization: Option<&str>) -> Answer {
 }
 
 /// The status and OAuth's word, having checked that the answer is whole.
-fn error(answer: &Answer) -> (u16, String) {
+pub(super) fn error(answer: &Answer) -> (u16, String) {
     assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
     assert_eq!(answer.headers[header::CONTENT_TYPE], "application/json");
     let body = answer.json();

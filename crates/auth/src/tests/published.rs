@@ -4,6 +4,7 @@ use axum::{
     body::Body,
     http::{Method, StatusCode, header},
 };
+use portcullis_tokens::rotation::{KEY_SET_MAX_AGE, PUBLISHED_AHEAD};
 use serde_json::json;
 
 use super::{House, ISSUER, request};
@@ -30,22 +31,55 @@ async fn the_metadata_names_the_issuer_byte_for_byte_and_only_what_exists() {
             .await
             .json();
         assert_eq!(metadata["issuer"], issuer);
-        let jwks = metadata["jwks_uri"].as_str().unwrap();
+        let base = issuer.trim_end_matches('/');
+        for (name, path) in [
+            ("jwks_uri", "/.well-known/jwks.json"),
+            ("token_endpoint", "/oauth/token"),
+            ("revocation_endpoint", "/oauth/revoke"),
+            ("introspection_endpoint", "/oauth/introspect"),
+            ("service_documentation", "/docs"),
+        ] {
+            assert_eq!(metadata[name], format!("{base}{path}"));
+        }
+        let secrets = &metadata["token_endpoint_auth_methods_supported"];
         assert_eq!(
-            jwks,
-            format!("{}/.well-known/jwks.json", issuer.trim_end_matches('/'))
-        );
-        let token = metadata["token_endpoint"].as_str().unwrap();
-        assert_eq!(
-            token,
-            format!("{}/oauth/token", issuer.trim_end_matches('/'))
+            &metadata["introspection_endpoint_auth_methods_supported"],
+            secrets
         );
         assert_eq!(
-            metadata["grant_types_supported"],
-            json!(["client_credentials"])
+            metadata["revocation_endpoint_auth_methods_supported"][0],
+            "none"
         );
-        assert_eq!(metadata.as_object().unwrap().len(), 6, "{metadata}");
+        assert_eq!(metadata["response_types_supported"], json!([]));
     }
+}
+
+#[tokio::test]
+async fn a_client_that_begins_at_the_resource_is_led_to_the_issuer() {
+    let house = House::open_with(|config| config.issuer = "https://gate.example/".to_owned()).await;
+    let answer = house
+        .get("/.well-known/oauth-protected-resource", None)
+        .await;
+    assert_eq!(answer.headers[header::CACHE_CONTROL], "public, max-age=300");
+    let metadata = answer.json();
+    assert_eq!(
+        metadata["authorization_servers"],
+        json!(["https://gate.example/"])
+    );
+    assert_eq!(metadata["resource"], "https://gate.example");
+    assert_eq!(metadata["bearer_methods_supported"], json!(["header"]));
+}
+
+#[tokio::test]
+async fn a_key_is_published_for_longer_than_the_key_set_may_be_kept() {
+    let house = House::open().await;
+    let answer = house.get("/.well-known/jwks.json", None).await;
+    let age = KEY_SET_MAX_AGE.as_secs();
+    assert_eq!(
+        answer.headers[header::CACHE_CONTROL],
+        format!("public, max-age={age}")
+    );
+    assert!(PUBLISHED_AHEAD > KEY_SET_MAX_AGE);
 }
 
 #[tokio::test]
