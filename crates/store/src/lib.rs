@@ -6,6 +6,7 @@
 //!
 //! Invariant: a change and the audit rows that tell of it are one transaction. [`Store::commit`](audit) is the only way to commit a change.
 
+mod connection;
 mod engine;
 mod error;
 mod migration;

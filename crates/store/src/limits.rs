@@ -35,7 +35,9 @@ use tokio::{runtime::Handle, task::AbortHandle, time::timeout};
 
 use leases::Leases;
 use link::{Link, Linked};
-use script::{Bucket, BucketTold, LimitsError};
+use script::{Bucket, BucketTold};
+
+use crate::connection::Unanswered;
 
 /// Reads both clocks at once.
 pub(crate) type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
@@ -157,14 +159,11 @@ impl Counting {
         buckets: &[Bucket<'_>],
     ) -> Result<Vec<BucketTold>, NoAnswer> {
         let answer = timeout(patience, self.link.take(linked, buckets)).await;
-        answer
-            .map_err(LimitsError::from)
-            .flatten()
-            .map_err(|cause| {
-                self.errors.fetch_add(1, Relaxed);
-                self.link.lost(linked, &cause);
-                NoAnswer
-            })
+        answer.map_err(Unanswered::from).flatten().map_err(|cause| {
+            self.errors.fetch_add(1, Relaxed);
+            self.link.lost(linked, &cause);
+            NoAnswer
+        })
     }
 
     fn without_store(&self, draws: &[Draw<'_>], now: Moment) -> Verdict {

@@ -4,7 +4,7 @@
 //! hands out a new connection once the store has answered a script. Each connection knows the process it leads to, so
 //! that nothing is written to a memory that was taken for another.
 
-use std::{fmt::Display, slice, sync::Arc, time::Duration};
+use std::{fmt::Display, slice, sync::Arc};
 
 use futures_util::future::try_join_all;
 use parking_lot::{Mutex, RwLock};
@@ -16,73 +16,26 @@ use portcullis_policy::{
     clock::Moment,
     limits::{Memory, SharedKey},
 };
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, InfoDict, IntoConnectionInfo, Pipeline,
-    RedisFuture, TlsMode, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
-    cluster::ClusterClient,
-    cluster_async::ClusterConnection,
-    cmd,
-    sentinel::{Sentinel, SentinelNodeConnectionInfo},
-};
-use secrecy::{ExposeSecret, SecretString};
+use redis::{InfoDict, cmd};
 use tokio::{
     sync::{Notify, oneshot},
     task::AbortHandle,
     time::{sleep, timeout},
 };
 
+use crate::connection::{Connection, LOOK, PAUSE, Unanswered, partitions};
+
 use super::{
     Clock,
     leases::Leases,
-    script::{Belief, Bucket, BucketTold, LimitsError, Names, Scripts, Told, buckets_told, told},
+    script::{Belief, Bucket, BucketTold, Names, Scripts, Told, buckets_told, told},
 };
-
-/// Between two looks for a store that is away.
-const PAUSE: Duration = Duration::from_millis(250);
-
-/// One look, from the name of the host to the answer of a script.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// A connection that works, as far as anybody knows.
 pub(super) struct Linked {
     connection: Connection,
     /// The server process; empty for a Cluster, where each node speaks for itself.
     run: String,
-}
-
-#[derive(Clone)]
-enum Connection {
-    Server(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
-
-impl ConnectionLike for Connection {
-    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        match self {
-            Self::Server(connection) => connection.req_packed_command(cmd),
-            Self::Cluster(connection) => connection.req_packed_command(cmd),
-        }
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        match self {
-            Self::Server(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
-        }
-    }
-
-    fn get_db(&self) -> i64 {
-        match self {
-            Self::Server(connection) => connection.get_db(),
-            Self::Cluster(connection) => connection.get_db(),
-        }
-    }
 }
 
 pub(super) struct Link {
@@ -163,7 +116,7 @@ impl Link {
         &self,
         linked: &Linked,
         buckets: &[Bucket<'_>],
-    ) -> Result<Vec<BucketTold>, LimitsError> {
+    ) -> Result<Vec<BucketTold>, Unanswered> {
         if self.names.partitions() == 1 || buckets.len() == 1 {
             return self.take_from(linked, buckets).await;
         }
@@ -190,7 +143,7 @@ impl Link {
         &self,
         linked: &Linked,
         buckets: &[Bucket<'_>],
-    ) -> Result<Vec<BucketTold>, LimitsError> {
+    ) -> Result<Vec<BucketTold>, Unanswered> {
         let first = buckets
             .first()
             .map(|bucket| self.names.partition(&bucket.draw.key));
@@ -203,7 +156,7 @@ impl Link {
         linked: &Linked,
         partition: u16,
         buckets: &[Bucket<'_>],
-    ) -> Result<Vec<u64>, LimitsError> {
+    ) -> Result<Vec<u64>, Unanswered> {
         let asked = (self.clock)();
         let seen = self.memory(partition).lock().run().to_owned();
         let belief = Belief {
@@ -243,7 +196,7 @@ impl Link {
         let mut looked = Some(looked);
         loop {
             let look = timeout(LOOK, self.look()).await;
-            match look.map_err(LimitsError::from).flatten() {
+            match look.map_err(Unanswered::from).flatten() {
                 Ok(()) => tracing::info!("limits are shared through the store"),
                 // Later looks that find nothing say nothing new.
                 Err(cause) if looked.is_some() => {
@@ -264,7 +217,7 @@ impl Link {
     }
 
     /// A connection is handed out once the store has answered on it for every partition, and has written.
-    async fn look(&self) -> Result<(), LimitsError> {
+    async fn look(&self) -> Result<(), Unanswered> {
         let linked = self.connect().await?;
         let partitions = 0..self.names.partitions();
         try_join_all(partitions.map(|partition| self.ask(&linked, partition, &[]))).await?;
@@ -272,62 +225,15 @@ impl Link {
         Ok(())
     }
 
-    async fn connect(&self) -> Result<Linked, LimitsError> {
-        let client = match &self.redis {
-            Redis::Single(url) => Client::open(url.expose_secret())?,
-            Redis::Sentinel { sentinels, master } => master_of(sentinels, master).await?,
-            Redis::Cluster(seeds) => return cluster(seeds).await,
+    async fn connect(&self) -> Result<Linked, Unanswered> {
+        let mut connection = Connection::open(&self.redis).await?;
+        let run = match &mut connection {
+            Connection::Server(server) => {
+                let server: InfoDict = cmd("INFO").arg("server").query_async(server).await?;
+                server.get("run_id").ok_or(Unanswered::Garbled)?
+            }
+            Connection::Cluster(_) => String::new(),
         };
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(LOOK))
-            .set_response_timeout(None);
-        let mut connection = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
-        let server: InfoDict = cmd("INFO")
-            .arg("server")
-            .query_async(&mut connection)
-            .await?;
-        Ok(Linked {
-            connection: Connection::Server(connection),
-            run: server.get("run_id").ok_or(LimitsError::Garbled)?,
-        })
+        Ok(Linked { connection, run })
     }
-}
-
-async fn cluster(seeds: &[SecretString]) -> Result<Linked, LimitsError> {
-    let seeds = seeds.iter().map(ExposeSecret::expose_secret);
-    let client = ClusterClient::builder(seeds)
-        .connection_timeout(LOOK)
-        .response_timeout(LOOK)
-        .retries(1)
-        .build()?;
-    Ok(Linked {
-        connection: Connection::Cluster(client.get_async_connection().await?),
-        run: String::new(),
-    })
-}
-
-/// Parts of the keys that lie on one node each.
-fn partitions(redis: &Redis) -> u16 {
-    match redis {
-        Redis::Single(_) | Redis::Sentinel { .. } => 1,
-        Redis::Cluster(_) => 64,
-    }
-}
-
-/// Asks the Sentinels, each time: whoever was the master may be none any more.
-async fn master_of(sentinels: &[SecretString], master: &str) -> Result<Client, LimitsError> {
-    let mut addresses = Vec::new();
-    let mut login = SentinelNodeConnectionInfo::default();
-    for sentinel in sentinels {
-        let info = sentinel.expose_secret().into_connection_info()?;
-        login = login.set_redis_connection_info(info.redis_settings().clone());
-        if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
-            login = login.set_tls_mode(TlsMode::Secure);
-        }
-        addresses.push(info.addr().clone());
-    }
-    let mut sentinels = Sentinel::build(addresses)?;
-    Ok(sentinels.async_master_for(master, Some(&login)).await?)
 }

@@ -6,26 +6,10 @@ use portcullis_policy::limits::{
     Mark, SharedKey,
     shared::{SharedDraw, Weighing, duration, ticks},
 };
-use redis::{Cmd, ErrorKind, RedisError, Script, ServerErrorKind, cmd};
+
+use crate::connection::{Call, ScriptText, Unanswered};
 
 const TAKE: &str = concat!(include_str!("bucket.lua"), include_str!("take.lua"));
-
-/// Why the store did not answer.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum LimitsError {
-    #[error("it did not answer in time")]
-    TooSlow,
-    #[error("{0}")]
-    Redis(#[from] RedisError),
-    #[error("its answer makes no sense")]
-    Garbled,
-}
-
-impl From<tokio::time::error::Elapsed> for LimitsError {
-    fn from(_: tokio::time::error::Elapsed) -> Self {
-        Self::TooSlow
-    }
-}
 
 /// A shared bucket, and what is wanted of it. All amounts are ticks.
 #[derive(Clone, Copy)]
@@ -92,14 +76,7 @@ pub(super) struct Told {
 
 /// Everything the scripts are called by.
 pub(super) struct Scripts {
-    take: Script,
-    text: String,
-}
-
-/// A script with what it is given: first by its hash, and with its text where the server does not know that.
-pub(super) struct Call {
-    by_hash: Cmd,
-    by_text: Cmd,
+    take: ScriptText,
 }
 
 impl Scripts {
@@ -109,8 +86,7 @@ impl Scripts {
 
     fn of(text: String) -> Self {
         Self {
-            take: Script::new(&text),
-            text,
+            take: ScriptText::new(text),
         }
     }
 
@@ -138,7 +114,7 @@ impl Scripts {
         for bucket in buckets {
             arguments.extend(bucket.arguments());
         }
-        Call::new(&self.take, &self.text, &keys, &arguments)
+        self.take.with(&keys, &arguments)
     }
 }
 
@@ -218,43 +194,14 @@ impl Belief<'_> {
     }
 }
 
-impl Call {
-    fn new(script: &Script, text: &str, keys: &[String], arguments: &[String]) -> Self {
-        let with = |mut command: Cmd, which: &str| {
-            command.arg(which).arg(keys.len()).arg(keys).arg(arguments);
-            command
-        };
-        Self {
-            by_hash: with(cmd("EVALSHA"), script.get_hash()),
-            by_text: with(cmd("EVAL"), text),
-        }
-    }
-
-    pub(super) async fn on<C: redis::aio::ConnectionLike>(
-        &self,
-        connection: &mut C,
-    ) -> Result<Reply, LimitsError> {
-        match self.by_hash.query_async(connection).await {
-            Err(error) if is_unknown(&error) => Ok(self.by_text.query_async(connection).await?),
-            reply => Ok(reply?),
-        }
-    }
-}
-
-fn is_unknown(error: &RedisError) -> bool {
-    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
-}
-
 /// The run, the mark of a loss, how long ago that was, and the numbers of the script itself.
 pub(super) type Reply = (String, String, String, Vec<i64>);
 
-pub(super) fn told(reply: Reply) -> Result<(Told, Vec<u64>), LimitsError> {
+pub(super) fn told(reply: Reply) -> Result<(Told, Vec<u64>), Unanswered> {
     let (run, lost, ago, numbers) = reply;
     let ago = match ago.as_str() {
         "" => 0,
-        ticks => ticks
-            .parse()
-            .map_err(|_not_a_number: std::num::ParseIntError| LimitsError::Garbled)?,
+        ticks => ticks.parse()?,
     };
     let numbers = numbers
         .into_iter()
@@ -266,16 +213,13 @@ pub(super) fn told(reply: Reply) -> Result<(Told, Vec<u64>), LimitsError> {
     };
     Ok((
         told,
-        numbers.map_err(|_below_zero: std::num::TryFromIntError| LimitsError::Garbled)?,
+        numbers.map_err(|_below_zero: std::num::TryFromIntError| Unanswered::Garbled)?,
     ))
 }
 
 /// The instant, and four numbers a bucket.
-pub(super) fn buckets_told(
-    numbers: &[u64],
-    buckets: usize,
-) -> Result<Vec<BucketTold>, LimitsError> {
-    let (version, numbers) = numbers.split_first().ok_or(LimitsError::Garbled)?;
+pub(super) fn buckets_told(numbers: &[u64], buckets: usize) -> Result<Vec<BucketTold>, Unanswered> {
+    let (version, numbers) = numbers.split_first().ok_or(Unanswered::Garbled)?;
     let told = numbers.as_chunks::<4>().0.iter();
     let told: Vec<BucketTold> = told
         .map(|[left, reset, wait, taken]| BucketTold {
@@ -291,7 +235,7 @@ pub(super) fn buckets_told(
     if told.len() == buckets {
         Ok(told)
     } else {
-        Err(LimitsError::Garbled)
+        Err(Unanswered::Garbled)
     }
 }
 
