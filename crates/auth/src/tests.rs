@@ -30,7 +30,10 @@ use axum::{
 use http_body_util::BodyExt;
 use portcullis_audit::{Action, Desk, Event, Outcome, Party};
 use portcullis_config::{
-    auth::{Auth, HashCost, PasswordRules, Registration, Resource, RoleScopes, Signing, Throttle},
+    auth::{
+        Auth, HashCost, PasswordRules, Registration, Resource, RoleScopes, SessionStore, Signing,
+        Throttle,
+    },
     issuers::{Algorithm, ClaimNames, Issuer, KeySource, TokenType},
     storage::{Database, RootKeyBytes},
     units::{ByteSize, Rate, Timestamp},
@@ -89,6 +92,7 @@ pub(crate) fn auth_config() -> Auth {
             address: rate(30, 60),
             account: rate(10, 900),
         },
+        sessions: SessionStore::Database,
         resources: BTreeMap::from([
             (
                 "hotel".to_owned(),

@@ -22,6 +22,7 @@ pub struct Auth {
     pub default_resource: Option<String>,
     pub password: PasswordRules,
     pub throttle: Throttle,
+    pub sessions: SessionStore,
     pub resources: BTreeMap<String, Resource>,
     /// Roles written in the file; they cannot be changed at run time.
     pub roles: BTreeMap<String, RoleScopes>,
@@ -46,6 +47,14 @@ pub enum Signing {
 pub enum Registration {
     Open,
     Admin,
+}
+
+/// Where refresh tokens are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionStore {
+    Database,
+    /// Only with `storage.redis`.
+    Redis,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

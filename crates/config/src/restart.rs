@@ -111,6 +111,7 @@ impl Keep<'_> {
         );
         self.that("auth.password", &mut wanted.password, &running.password);
         self.that("auth.throttle", &mut wanted.throttle, &running.throttle);
+        self.that("auth.sessions", &mut wanted.sessions, &running.sessions);
         self.that("auth.resources", &mut wanted.resources, &running.resources);
         self.that("auth.roles", &mut wanted.roles, &running.roles);
         self.that(
@@ -288,6 +289,20 @@ mod tests {
             &other,
             &["auth.issuer", "auth.resources", "auth.roles"],
         );
+    }
+
+    #[test]
+    fn sessions_stay_where_they_are_kept_until_a_restart() {
+        let redis = "storage: { redis: 'redis://a' }";
+        let running = config("threads: 1", &format!("{AUTH}\n{redis}"), SECRET);
+        let moved = AUTH.replace("auth: {", "auth: { sessions: redis,");
+        let mut wanted = config("threads: 1", &format!("{moved}\n{redis}"), SECRET);
+        assert_eq!(
+            wanted.keep_what_needs_a_restart(&running),
+            ["auth.sessions"]
+        );
+        let kept = wanted.auth.map(|auth| auth.sessions);
+        assert_eq!(kept, Some(crate::auth::SessionStore::Database));
     }
 
     #[test]

@@ -6,9 +6,12 @@ use std::{path::Path, sync::Arc, thread};
 use anyhow::Context;
 use portcullis_audit::Desk;
 use portcullis_auth::{AuthParts, AuthService, SigningKeys, password::Hasher};
-use portcullis_config::{Config, auth::Auth};
+use portcullis_config::{
+    Config,
+    auth::{Auth, SessionStore},
+};
 use portcullis_outbound::{issuer_keys::KeyKeeper, revocation_feeds::FeedKeeper};
-use portcullis_store::{Sessions, Store};
+use portcullis_store::{RedisSessions, Sessions, SessionsInRedis, Store};
 use portcullis_tokens::{Revocations, Verifier, WrappingKey};
 use prometheus::Registry;
 use tempfile::TempDir;
@@ -149,7 +152,7 @@ impl Own {
         tokio::spawn(keys::follow(Arc::clone(&signing)));
         let feed = RevocationFeed::read(store.clone(), Arc::clone(&revocations)).await;
         tokio::spawn(feed.context("cannot read the revocations")?.follow());
-        let sessions = Sessions::Database(store.clone());
+        let sessions = sessions(config, auth, store).await?;
         let house = keep_house(store.clone(), sessions.clone(), Arc::clone(&revocations));
         tokio::spawn(house);
         Ok(Self {
@@ -161,6 +164,18 @@ impl Own {
             revocations,
         })
     }
+}
+
+async fn sessions(config: &Config, auth: &Auth, store: &Store) -> anyhow::Result<Sessions> {
+    let store = store.clone();
+    if auth.sessions == SessionStore::Database {
+        return Ok(Sessions::Database(store));
+    }
+    let redis = config.storage.redis.as_ref();
+    let redis = redis.context("the loader lets sessions into Redis only where there is one")?;
+    let opened = RedisSessions::open(redis).await;
+    let redis = opened.context("cannot keep sessions")?;
+    Ok(Sessions::Redis(SessionsInRedis { store, redis }))
 }
 
 /// Where `builtin:auth` is reached. The socket's folder goes when this is dropped.

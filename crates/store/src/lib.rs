@@ -21,6 +21,7 @@ mod grants;
 mod identities;
 mod keys;
 mod limits;
+mod redis_sessions;
 mod revocations;
 mod roles;
 mod second_factors;
@@ -41,8 +42,11 @@ pub use grants::{Grant, MAX_GRANTS, RoleGrant};
 pub use identities::Identity;
 pub use keys::{Retirement, StoredKey};
 pub use limits::RedisLimits;
+pub use redis_sessions::{Evicts, RedisSessions};
 pub use roles::Role;
 pub use second_factors::{CodeTry, FirstCode, TotpSecret, UsedCode};
-pub use sessions::{NewSession, OthersEnd, Presented, Rotation, Session, SessionEnd, Sessions};
+pub use sessions::{
+    NewSession, OthersEnd, Presented, Rotation, Session, SessionEnd, Sessions, SessionsInRedis,
+};
 pub use store::{Observer, OpenMode, Store};
 pub use users::{NewUser, PasswordRecord, User};

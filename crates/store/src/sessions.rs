@@ -9,18 +9,21 @@
 //! that it holds wherever sessions are kept: ask [`User::keeps`](crate::User::keeps) before anything is done for a session.
 
 mod database;
+mod redis;
 
 use std::{net::IpAddr, time::Duration};
 
 use portcullis_audit::Event;
 use portcullis_config::units::Timestamp;
 
+pub use self::redis::SessionsInRedis;
 use crate::{error::StoreError, store::Store};
 
 /// Where sessions are kept. Cheap to clone.
 #[derive(Clone)]
 pub enum Sessions {
     Database(Store),
+    Redis(SessionsInRedis),
 }
 
 #[derive(Clone, Debug)]
@@ -141,7 +144,8 @@ impl Sessions {
     /// it was read: a sign-in that races with `user disable` must not win.
     pub async fn open(&self, session: &NewSession, events: &[Event]) -> Result<(), StoreError> {
         match self {
-            Self::Database(store) => store.open_session(session, events).await,
+            Self::Database(store) => store.open_session(session, 0, events).await,
+            Self::Redis(sessions) => sessions.open(session, events).await,
         }
     }
 
@@ -149,6 +153,7 @@ impl Sessions {
     pub async fn find(&self, sid: &str) -> Result<Option<Session>, StoreError> {
         match self {
             Self::Database(store) => store.session(sid).await,
+            Self::Redis(sessions) => sessions.find(sid).await,
         }
     }
 
@@ -156,6 +161,7 @@ impl Sessions {
     pub async fn rotate(&self, presented: &Presented<'_>) -> Result<Rotation, StoreError> {
         match self {
             Self::Database(store) => store.rotate_session(presented).await,
+            Self::Redis(sessions) => sessions.rotate(presented).await,
         }
     }
 
@@ -170,6 +176,7 @@ impl Sessions {
     ) -> Result<Vec<Session>, StoreError> {
         match self {
             Self::Database(store) => store.sessions_of(user_id, now, after, limit).await,
+            Self::Redis(sessions) => sessions.of_user(user_id, now, after, limit).await,
         }
     }
 
@@ -177,6 +184,7 @@ impl Sessions {
     pub async fn end(&self, end: &SessionEnd<'_>) -> Result<bool, StoreError> {
         match self {
             Self::Database(store) => store.end_session(end).await,
+            Self::Redis(sessions) => sessions.end(end).await,
         }
     }
 
@@ -184,13 +192,16 @@ impl Sessions {
     pub async fn end_others(&self, end: &OthersEnd<'_>) -> Result<Vec<String>, StoreError> {
         match self {
             Self::Database(store) => store.end_other_sessions(end).await,
+            Self::Redis(sessions) => sessions.end_others(end).await,
         }
     }
 
     /// Removes some of the sessions that are past their end and says how many: 0 means that none is left.
     pub async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
         match self {
-            Self::Database(store) => store.sweep_sessions(now).await,
+            Self::Database(store) | Self::Redis(SessionsInRedis { store, .. }) => {
+                store.sweep_sessions(now).await
+            }
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Redis {
     address: SocketAddr,
     more: Vec<String>,
     directory: TempDir,
+    /// Outlives a restart.
+    _files: Option<TempDir>,
 }
 
 impl Drop for Redis {
@@ -64,6 +66,19 @@ impl Redis {
         Self::start_on(free_port()?, &[])
     }
 
+    /// With an append-only file, in which a restart finds everything again.
+    pub fn start_appending() -> anyhow::Result<Self> {
+        let files = tempfile::Builder::new()
+            .prefix("pc-redis-files-")
+            .tempdir()?;
+        let folder = files.path().display().to_string();
+        let more = ["--appendonly", "yes", "--appendfsync", "always"];
+        let more = [&more[..], &["--dir", &folder]].concat();
+        let mut redis = Self::start_on(free_port()?, &more)?;
+        redis._files = Some(files);
+        Ok(redis)
+    }
+
     /// With a password, and with TLS on a port of its own beside the plain one. Returns that port as well.
     pub fn start_secured(password: &str, shown: &Certified) -> anyhow::Result<(Self, u16)> {
         let port = free_port()?;
@@ -92,6 +107,7 @@ impl Redis {
             address: (Ipv4Addr::LOCALHOST, port).into(),
             more: more.iter().map(ToString::to_string).collect(),
             directory,
+            _files: None,
         };
         redis.wait_for_answer()?;
         Ok(redis)
@@ -124,7 +140,7 @@ impl Redis {
         })
     }
 
-    /// Starts it again on the same port, after a kill. It has forgotten everything.
+    /// Starts it again on the same port, after a kill. It has forgotten everything, unless it keeps files.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.server.stop()?;
         let more: Vec<&str> = self.more.iter().map(String::as_str).collect();

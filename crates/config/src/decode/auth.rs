@@ -13,7 +13,7 @@ use super::providers::providers;
 use crate::{
     auth::{
         Auth, HashCost, PORTCULLIS_RESOURCE, PORTCULLIS_SCOPES, PasswordRules, Registration,
-        Resource, RoleScopes, Signing, Throttle,
+        Resource, RoleScopes, SessionStore, Signing, Throttle,
     },
     reader::{Section, Value},
     units::{self, ByteSize, Rate},
@@ -25,11 +25,10 @@ const SHORTEST_ACCESS_TOKEN: Duration = Duration::from_secs(30);
 const SHORTEST_ROTATION: Duration = Duration::from_secs(3600);
 const MIB: u64 = 1 << 20;
 
-pub(super) fn auth(section: &Section<'_>) -> Auth {
+pub(super) fn auth(section: &Section<'_>, has_redis: bool) -> Auth {
     for key in ["refresh_token", "mail"] {
         section.later(key);
     }
-    section.later_unless("sessions", &["database"]);
     let resources = section.or("resources", BTreeMap::new(), |value| Some(resources(value)));
     let roles = section.or("roles", BTreeMap::new(), |value| {
         Some(roles(value, &resources))
@@ -53,6 +52,9 @@ pub(super) fn auth(section: &Section<'_>) -> Auth {
             .and_then(|value| declared(&value, "resource", &resources)),
         password: section.within("password", password),
         throttle: section.within("throttle", throttle),
+        sessions: section.or("sessions", SessionStore::Database, |value| {
+            sessions(value, has_redis)
+        }),
         default_role: section
             .find("default_role")
             .and_then(|value| declared(&value, "role", &roles)),
@@ -198,6 +200,18 @@ fn throttle(section: &Section<'_>) -> Throttle {
         address: rate("address", per_minutes(30, 1)),
         account: rate("account", per_minutes(10, 15)),
     }
+}
+
+fn sessions(value: &Value<'_>, has_redis: bool) -> Option<SessionStore> {
+    let words = [
+        ("database", SessionStore::Database),
+        ("redis", SessionStore::Redis),
+    ];
+    let store = value.word(&words)?;
+    if store == SessionStore::Redis && !has_redis {
+        value.mistake("needs a Redis to keep them in: name it in `storage.redis`");
+    }
+    Some(store)
 }
 
 fn per_minutes(count: u64, minutes: u64) -> Rate {

@@ -43,7 +43,7 @@ pub(crate) fn config(root: &Value<'_>) -> Option<Config> {
         let storage = file.within("storage", storage::storage);
         let auth = file
             .find("auth")
-            .and_then(|value| value.section(auth::auth));
+            .and_then(|value| value.section(|auth| auth::auth(auth, storage.redis.is_some())));
         let issuers = issuers::issuers(file, auth.as_ref());
         let roles = roles(auth.as_ref(), &issuers);
         let upstreams = upstreams::upstreams(file);

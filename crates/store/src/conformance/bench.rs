@@ -1,18 +1,22 @@
 //! A migrated, empty store to test with, and short words for what tests put into it.
 
 use std::sync::{
-    LazyLock,
+    Arc, LazyLock,
     atomic::{AtomicU64, Ordering},
 };
 
 use portcullis_audit::{Action, Event, Outcome, Party, Record, chain};
-use portcullis_config::{auth::RoleScopes, storage::Database, units::Timestamp};
-use portcullis_harness::postgres::Postgres;
+use portcullis_config::{
+    auth::RoleScopes,
+    storage::{Database, Redis},
+    units::Timestamp,
+};
+use portcullis_harness::{postgres::Postgres, redis::Redis as RedisServer};
 use tempfile::TempDir;
 
 use crate::{
-    AuditFilter, AuditRow, FileRoles, NewSession, NewUser, OpenMode, RightsChange, RoleGrant,
-    Sessions, Store, User,
+    AuditFilter, AuditRow, FileRoles, NewSession, NewUser, OpenMode, RedisSessions, RightsChange,
+    RoleGrant, Sessions, SessionsInRedis, Store, User,
 };
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -31,10 +35,15 @@ static FILE: LazyLock<FileRoles> = LazyLock::new(|| {
 static SERVER: LazyLock<Postgres> =
     LazyLock::new(|| Postgres::start().expect("the tests need postgresql"));
 
+/// Shared as well: each test has keys and a clock of its own.
+static REDIS: LazyLock<RedisServer> =
+    LazyLock::new(|| RedisServer::start().expect("the tests need redis-server"));
+
 pub(super) struct Bench {
     pub(super) store: Store,
     pub(super) database: Database,
     pub(super) directory: TempDir,
+    redis: Option<Arc<RedisSessions>>,
     next_user: AtomicU64,
 }
 
@@ -47,6 +56,15 @@ impl Bench {
 
     pub(super) async fn postgres() -> Self {
         Self::migrated(Self::empty_postgres(), TempDir::new().unwrap()).await
+    }
+
+    /// A database that has a Redis beside it for sessions.
+    pub(super) async fn redis() -> Self {
+        let redis = Redis::Single(REDIS.url().into());
+        Self {
+            redis: Some(RedisSessions::of_a_test(&redis).await),
+            ..Self::sqlite().await
+        }
     }
 
     fn empty_postgres() -> Database {
@@ -62,6 +80,7 @@ impl Bench {
             store,
             database,
             directory,
+            redis: None,
             next_user: AtomicU64::new(1),
         }
     }
@@ -103,7 +122,14 @@ impl Bench {
     }
 
     pub(super) fn sessions(&self) -> Sessions {
-        Sessions::Database(self.store.clone())
+        let store = self.store.clone();
+        match &self.redis {
+            Some(redis) => Sessions::Redis(SessionsInRedis {
+                store,
+                redis: Arc::clone(redis),
+            }),
+            None => Sessions::Database(store),
+        }
     }
 
     pub(super) async fn actions(&self) -> Vec<String> {

@@ -1,5 +1,6 @@
-//! What a store must do, said once and held against both databases. SQLite is a file in a temporary directory; PostgreSQL is a
-//! server of our own, shared by the tests, with an empty database for each.
+//! What a store must do, said once and held against both databases, and what sessions must do against Redis as well. SQLite is
+//! a file in a temporary directory; PostgreSQL and Redis are servers of our own, shared by the tests, with an empty database or
+//! keys of its own for each.
 
 mod audit;
 mod backup;
@@ -16,19 +17,32 @@ mod second_factors;
 mod sessions;
 mod users;
 
+/// Makes each scenario a test of one store.
+macro_rules! tests_of {
+    ($store:ident: $($subject:ident::$scenario:ident),+ $(,)?) => {
+        mod $store {
+            use super::{bench::Bench, *};
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $scenario() { $subject::$scenario(&Bench::$store().await).await; })+
+        }
+    };
+}
+
 /// Makes each scenario a test of both databases.
 macro_rules! conformance {
-    ($($subject:ident::$scenario:ident),+ $(,)?) => {
-        mod sqlite {
-            use super::{bench::Bench, *};
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $scenario() { $subject::$scenario(&Bench::sqlite().await).await; })+
-        }
+    ($($scenarios:tt)+) => {
+        tests_of! { sqlite: $($scenarios)+ }
+        tests_of! { postgres: $($scenarios)+ }
+    };
+}
 
-        mod postgres {
-            use super::{bench::Bench, *};
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $scenario() { $subject::$scenario(&Bench::postgres().await).await; })+
+/// Sessions are held to the same wherever their refresh tokens are counted.
+macro_rules! conformance_of_sessions {
+    ($($scenarios:tt)+) => {
+        mod kept_in {
+            use super::*;
+            conformance! { $($scenarios)+ }
+            tests_of! { redis: $($scenarios)+ }
         }
     };
 }
@@ -68,14 +82,6 @@ conformance! {
     outage::an_abandoned_change_leaves_nothing_half_done,
     revocations::a_moot_revocation_is_neither_told_nor_kept,
     revocations::a_poller_never_misses_a_revocation,
-    rotation::a_current_token_moves_the_session_on,
-    rotation::a_spent_token_in_the_grace_gets_the_same_successor,
-    rotation::a_spent_token_outside_the_grace_ends_its_session,
-    rotation::a_token_that_no_history_made_ends_its_session,
-    rotation::many_who_present_one_token_make_one_successor,
-    rotation::repeats_are_bounded_and_leave_the_session_alive,
-    rotation::what_has_ended_or_expired_is_not_rotated,
-    rotation::of_a_rotation_and_an_end_no_session_survives,
     second_factors::a_challenge_ends_with_its_tries_and_its_time,
     second_factors::a_challenge_that_races_with_a_disable_is_not_opened,
     second_factors::a_removed_factor_leaves_nothing_behind,
@@ -101,15 +107,6 @@ conformance! {
     rights::the_last_administrator_stays_whatever_the_change,
     rights::a_user_of_a_tenant_is_no_administrator,
     rights::of_two_administrators_who_demote_each_other_one_stays,
-    sessions::a_session_and_its_events_are_one_change,
-    sessions::a_session_ends_once_and_for_its_user_only,
-    sessions::a_session_is_swept_at_its_end,
-    sessions::a_session_of_nobody_is_not_opened,
-    sessions::a_session_reads_back_as_it_was_opened,
-    sessions::a_sign_in_that_races_with_a_disable_does_not_win,
-    sessions::an_end_of_all_ends_what_was_opened_and_nothing_later,
-    sessions::sessions_come_in_pages_the_latest_first,
-    sessions::the_others_end_and_the_one_that_is_kept_goes_on,
     users::a_change_of_nobody_is_not_found_and_leaves_no_row,
     users::a_created_user_reads_back_with_its_roles,
     users::a_disabled_user_is_enabled_again,
@@ -124,4 +121,24 @@ conformance! {
     users::nobody_is_found_by_a_name_that_nobody_has,
     users::of_many_who_take_one_name_one_gets_it,
     users::users_come_in_pages_in_the_order_of_their_ids,
+}
+
+conformance_of_sessions! {
+    rotation::a_current_token_moves_the_session_on,
+    rotation::a_spent_token_in_the_grace_gets_the_same_successor,
+    rotation::a_spent_token_outside_the_grace_ends_its_session,
+    rotation::a_token_that_no_history_made_ends_its_session,
+    rotation::many_who_present_one_token_make_one_successor,
+    rotation::repeats_are_bounded_and_leave_the_session_alive,
+    rotation::what_has_ended_or_expired_is_not_rotated,
+    rotation::of_a_rotation_and_an_end_no_session_survives,
+    sessions::a_session_and_its_events_are_one_change,
+    sessions::a_session_ends_once_and_for_its_user_only,
+    sessions::a_session_is_swept_at_its_end,
+    sessions::a_session_of_nobody_is_not_opened,
+    sessions::a_session_reads_back_as_it_was_opened,
+    sessions::a_sign_in_that_races_with_a_disable_does_not_win,
+    sessions::an_end_of_all_ends_what_was_opened_and_nothing_later,
+    sessions::sessions_come_in_pages_the_latest_first,
+    sessions::the_others_end_and_the_one_that_is_kept_goes_on,
 }

@@ -24,8 +24,8 @@ const ENDED_AT_ONCE: u32 = 50;
 
 /// Nothing is inserted unless the user is still as it was when the password was checked.
 const OPEN: &str = "INSERT INTO sessions (sid, user_id, client_id, resource, scopes, mac_kid, \
-     rotated_at_ms, created_ms, idle_exp_ms, abs_exp_ms, user_agent, ip, user_version, tenant) \
-     SELECT $1, u.id, $3, $4, $5, $6, $7, $7, $8, $9, $10, $11, u.version, $14 FROM users u \
+     rotated_at_ms, created_ms, idle_exp_ms, abs_exp_ms, user_agent, ip, user_version, tenant, gen) \
+     SELECT $1, u.id, $3, $4, $5, $6, $7, $7, $8, $9, $10, $11, u.version, $14, $15 FROM users u \
      WHERE u.id = $2 AND u.version = $12 AND u.disabled = $13";
 
 const BY_SID: &str = "SELECT * FROM sessions WHERE sid = $1";
@@ -59,6 +59,7 @@ impl Store {
     pub(super) async fn open_session(
         &self,
         session: &NewSession,
+        first_generation: u64,
         events: &[Event],
     ) -> Result<(), StoreError> {
         let mut tx = self.engine.begin().await?;
@@ -78,6 +79,7 @@ impl Store {
             session.user_version,
             false,
             session.tenant.as_deref(),
+            first_generation,
         ];
         if tx.execute(OPEN, values).await? == 0 {
             return Err(StoreError::Conflict);

@@ -18,6 +18,7 @@ fn auth() {
         "auth: { access_token: { lifetime: 2h } }",
         "auth: { refresh_token: { idle: 7d } }",
         "auth: { registration: closed, sessions: redis }",
+        "auth: { sessions: memory }",
         "auth: { default_resource: hotel, default_role: guest }",
         "auth: { throttle: { address: 0/1m, account: many } }",
     ];
@@ -34,7 +35,8 @@ fn auth() {
     g.yaml:2:35: auth.access_token.lifetime: must be at most 1h: an access token that leaks is good until it expires
     g.yaml:2:24: auth.refresh_token: is not supported yet: remove it
     g.yaml:2:23: auth.registration: `closed` is not known here: write open or admin
-    g.yaml:2:41: auth.sessions: is not supported yet: remove it, or write database
+    g.yaml:2:41: auth.sessions: needs a Redis to keep them in: name it in `storage.redis`
+    g.yaml:2:19: auth.sessions: `memory` is not known here: write database or redis
     g.yaml:2:27: auth.default_resource: there is no resource `hotel`: declare it under `auth.resources`
     g.yaml:2:48: auth.default_role: there is no role `guest`: declare it under `auth.roles`
     g.yaml:2:30: auth.throttle.address: `0/1m` lets nothing pass: to close a route, remove it
