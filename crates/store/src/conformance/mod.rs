@@ -6,6 +6,7 @@ mod audit;
 mod backup;
 mod bench;
 mod clients;
+mod forgetful_redis;
 mod identities;
 mod keys;
 mod migrating;

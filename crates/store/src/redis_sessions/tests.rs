@@ -128,9 +128,9 @@ async fn a_session_ends_when_it_is_idle_or_old() {
     bench.begin("s").await;
     bench.go_on(IDLE - Duration::from_millis(1)).await;
     bench.begin("idle").await;
-    let kept = match bench.turn(0).await {
-        Verdict::Rotated(kept) => kept,
-        other => panic!("{other:?}"),
+    let turned = bench.turn(0).await;
+    let Verdict::Rotated(kept) = turned else {
+        panic!("{turned:?}");
     };
     assert_eq!(kept.idle_expires_at, START.plus(ABSOLUTE), "and no later");
     bench.go_on(ABSOLUTE - IDLE).await;
