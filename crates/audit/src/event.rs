@@ -250,6 +250,12 @@ words! {
         RecoveryCodeUsed = "recovery_code_used",
         RecoveryCodesReplaced = "recovery_codes_replaced",
         PasswordChanged = "password_changed",
+        /// Somebody said it is forgotten. Nothing has changed by that.
+        PasswordResetRequested = "password_reset_requested",
+        /// With a code that was sent by mail.
+        PasswordReset = "password_reset",
+        EmailVerificationRequested = "email_verification_requested",
+        EmailVerified = "email_verified",
         ProfileChanged = "profile_changed",
         SigningKeyCreated = "signing_key_created",
         /// It signs from now on.

@@ -97,6 +97,7 @@ pub async fn create_user(
         password: Some(password),
         identity: None,
         disabled: false,
+        email_verified: false,
         tenant: account.tenant.map(str::to_owned),
         created_at: created.at,
     };

@@ -42,5 +42,6 @@ async fn removed(store: &Store, sessions: &Sessions, now: Timestamp) -> Result<u
         + sessions.sweep(now).await?
         + store.sweep_spent(now).await?
         + store.sweep_challenges(now).await?
+        + store.sweep_email_codes(now).await?
         + store.sweep_abandoned_totp(now).await?)
 }

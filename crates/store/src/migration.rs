@@ -44,6 +44,7 @@ const STEPS: &[Step] = &[
     step!("0005_key_rotation"),
     step!("0006_sign_in_elsewhere"),
     step!("0007_rights"),
+    step!("0008_email_codes"),
 ];
 
 #[cfg(test)]

@@ -3,12 +3,9 @@
 //! The moment of a change is its event's `at`, so that a row and the log never tell two times. Whatever takes rights away or gives
 //! them raises the user's `version` and logs a revocation of all tokens with a lower one, in the same transaction.
 
-use std::fmt;
-
 use portcullis_audit::Event;
 use portcullis_config::units::Timestamp;
 use portcullis_tokens::Revocation;
-use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     administrators::{RightsChange, Turn},
@@ -16,6 +13,7 @@ use crate::{
     error::StoreError,
     grants::{self, Grant},
     identities::{self, Identity},
+    passwords::PasswordRecord,
     revocations,
     sessions::Session,
     store::Store,
@@ -41,23 +39,18 @@ macro_rules! users_from {
 
 pub(crate) use users_from;
 
-const BY_ID: &str = users_from!("SELECT * FROM users WHERE id = $1");
+pub(crate) const BY_ID: &str = users_from!("SELECT * FROM users WHERE id = $1");
 const BY_LOGIN: &str = users_from!("SELECT * FROM users WHERE username_key = $1 OR email_key = $1");
 const AFTER: &str = users_from!("SELECT * FROM users WHERE id > $1 ORDER BY id LIMIT $2");
 
 const CREATE: &str = "INSERT INTO users (id, username, username_key, email, email_key, display_name, \
-     password_hash, password_scheme, disabled, version, created_ms, updated_ms, tenant) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $10, $11)";
+     password_hash, password_scheme, disabled, email_verified, version, created_ms, updated_ms, tenant) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, $11, $11, $12)";
 const SET_DISABLED: &str = "UPDATE users SET disabled = $2 WHERE id = $1 AND disabled <> $2";
 const SET_TENANT: &str =
     "UPDATE users SET tenant = $2 WHERE id = $1 AND COALESCE(tenant, '') <> COALESCE($2, '')";
 const DELETE: &str = "DELETE FROM users WHERE id = $1";
 const SET_PROFILE: &str = "UPDATE users SET display_name = $2, updated_ms = $3 WHERE id = $1";
-const REPLACE_PASSWORD: &str = "UPDATE users SET password_hash = $3, password_scheme = $4, updated_ms = $5 \
-     WHERE id = $1 AND password_hash = $2";
-/// Nothing is changed unless the user is still the one whose password was checked.
-const SET_PASSWORD: &str =
-    "UPDATE users SET password_hash = $3, password_scheme = $4 WHERE id = $1 AND version = $2";
 /// Both sides see the version as it was: sessions opened with it or a lower one are below the fence.
 const RAISE_FENCE: &str = "UPDATE users SET version = version + 1, session_fence = version + 1, updated_ms = $2 \
      WHERE id = $1 RETURNING version";
@@ -69,6 +62,8 @@ pub struct User {
     pub id: String,
     pub username: Option<String>,
     pub email: Option<String>,
+    /// Somebody has read what was sent there.
+    pub email_verified: bool,
     pub display_name: Option<String>,
     pub disabled: bool,
     /// Goes up whenever tokens issued before must not be good any more; tokens carry it as `ver`.
@@ -112,40 +107,10 @@ pub struct NewUser {
     /// Where the user signs in, if that is elsewhere.
     pub identity: Option<Identity>,
     pub disabled: bool,
+    /// Only where another system has found out.
+    pub email_verified: bool,
     pub tenant: Option<String>,
     pub created_at: Timestamp,
-}
-
-/// A password as it is kept: a PHC string, and the name of the scheme that reads it.
-#[derive(Clone)]
-pub struct PasswordRecord {
-    hash: SecretString,
-    scheme: String,
-}
-
-impl PasswordRecord {
-    pub fn new(hash: impl Into<String>, scheme: impl Into<String>) -> Self {
-        Self {
-            hash: hash.into().into(),
-            scheme: scheme.into(),
-        }
-    }
-
-    pub fn expose_hash(&self) -> &str {
-        self.hash.expose_secret()
-    }
-
-    pub fn scheme(&self) -> &str {
-        &self.scheme
-    }
-}
-
-impl fmt::Debug for PasswordRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PasswordRecord")
-            .field("scheme", &self.scheme)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Store {
@@ -169,6 +134,7 @@ impl Store {
             password.map(PasswordRecord::expose_hash),
             password.map(PasswordRecord::scheme),
             user.disabled,
+            user.email_verified,
             user.created_at,
             user.tenant.as_deref(),
         ];
@@ -195,14 +161,8 @@ impl Store {
         let Some(user) = users(&rows)?.pop() else {
             return Ok(None);
         };
-        let password = rows.first().map(password).transpose()?.flatten();
+        let password = rows.first().map(PasswordRecord::of).transpose()?.flatten();
         Ok(Some((user, password)))
-    }
-
-    /// `None` for a user who signs in elsewhere, and for nobody.
-    pub async fn password_of(&self, id: &str) -> Result<Option<PasswordRecord>, StoreError> {
-        let rows = self.engine.rows(BY_ID, values![id]).await?;
-        Ok(rows.first().map(password).transpose()?.flatten())
     }
 
     /// A page of at most `limit` (and 1000) users in the order of their ids, after the one named.
@@ -288,42 +248,6 @@ impl Store {
         self.finish(tx, id, event).await
     }
 
-    /// Another password, after which no token and no session from before is good. `Conflict` if the user has changed since it
-    /// was read: of two changes that race one wins, and none of them undoes a disable.
-    pub async fn set_password(
-        &self,
-        user: &User,
-        password: &PasswordRecord,
-        revocation_until: Timestamp,
-        event: &Event,
-    ) -> Result<User, StoreError> {
-        let mut tx = self.engine.begin().await?;
-        let id = user.id.as_str();
-        let values = values![id, user.version, password.expose_hash(), password.scheme()];
-        if tx.execute(SET_PASSWORD, values).await? == 0 {
-            return Err(StoreError::Conflict);
-        }
-        end_sessions(&mut tx, id, revocation_until, event).await?;
-        self.finish(tx, id, event).await
-    }
-
-    /// Keeps the same password under better parameters. `Conflict` if the hash is no longer `old`: then somebody has changed the
-    /// password meanwhile, and the old one must not come back. Nobody's rights change, so there is no event.
-    pub async fn replace_password_hash(
-        &self,
-        id: &str,
-        old: &PasswordRecord,
-        new: &PasswordRecord,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let mut tx = self.engine.begin().await?;
-        let values = values![id, old.expose_hash(), new.expose_hash(), new.scheme(), now];
-        if tx.execute(REPLACE_PASSWORD, values).await? == 0 {
-            return Err(StoreError::Conflict);
-        }
-        self.commit(tx, &[]).await
-    }
-
     /// Commits a change of the user with its event, and answers with the user as it then is; `NotFound` if there is none.
     pub(crate) async fn finish(
         &self,
@@ -403,6 +327,7 @@ fn user(id: String, row: &Row) -> Result<User, StoreError> {
         id,
         username: row.read("username")?,
         email: row.read("email")?,
+        email_verified: row.read("email_verified")?,
         display_name: row.read("display_name")?,
         disabled: row.read("disabled")?,
         version: row.number("version")?,
@@ -412,12 +337,4 @@ fn user(id: String, row: &Row) -> Result<User, StoreError> {
         created_at: row.instant("created_ms")?,
         updated_at: row.instant("updated_ms")?,
     })
-}
-
-fn password(row: &Row) -> Result<Option<PasswordRecord>, StoreError> {
-    let (hash, scheme): (Option<String>, Option<String>) =
-        (row.read("password_hash")?, row.read("password_scheme")?);
-    Ok(hash
-        .zip(scheme)
-        .map(|(hash, scheme)| PasswordRecord::new(hash, scheme)))
 }

@@ -6,6 +6,7 @@ mod audit;
 mod backup;
 mod bench;
 mod clients;
+mod email_codes;
 mod forgetful_redis;
 mod identities;
 mod keys;
@@ -62,6 +63,13 @@ conformance! {
     clients::disabling_a_client_outdates_its_tokens_once,
     clients::the_head_of_the_log_is_the_last_number_given_out,
     clients::the_last_use_is_kept_to_the_minute,
+    email_codes::a_code_ends_with_its_time_with_a_change_and_with_a_disable,
+    email_codes::a_code_is_another_users_for_nobody,
+    email_codes::a_code_resets_the_password_once_and_ends_what_there_was,
+    email_codes::a_user_without_an_address_gets_no_code,
+    email_codes::expired_codes_are_swept,
+    email_codes::of_many_who_present_one_code_one_resets,
+    email_codes::the_newest_code_alone_is_good_and_for_its_purpose_only,
     identities::an_account_elsewhere_is_its_issuer_and_its_subject,
     identities::an_account_elsewhere_is_one_users_only,
     identities::what_is_spent_is_forgotten_once_it_is_moot,
