@@ -92,6 +92,8 @@ mod revocation_feed;
 #[cfg(test)]
 mod route_guards;
 #[cfg(test)]
+mod second_factors;
+#[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod shadow;

@@ -2,6 +2,7 @@
 
 mod admin_breakers;
 mod admin_keys;
+mod admin_mfa;
 mod admin_users;
 mod health;
 mod login;
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Vec<OpenApiRouter<Arc<AuthService>>> {
         second_factor::routes(),
         me::routes(),
         admin_users::routes(),
+        admin_mfa::routes(),
         admin_breakers::routes(),
         admin_keys::routes(),
         revocations::routes(),

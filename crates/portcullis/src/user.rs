@@ -17,7 +17,7 @@ use portcullis_auth::{
     identifiers::{Email, Username, login_key},
     password::Hasher,
 };
-use portcullis_store::{Grant, RoleGrant, User};
+use portcullis_store::{Grant, RoleGrant, StoreError, User};
 use serde_json::{Value, json};
 
 use crate::{
@@ -46,6 +46,9 @@ pub(crate) enum Command {
     /// Take a role from a user; its present tokens end
     #[command(after_help = "Example:\n  portcullis user revoke saad staff")]
     Revoke(Membership),
+    /// Take away the second factor of a user who has lost it, recovery codes included
+    #[command(after_help = "Example:\n  portcullis user reset-mfa saad")]
+    ResetMfa(Named),
 }
 
 #[derive(Args)]
@@ -119,6 +122,7 @@ impl Users<'_> {
             Command::Enable(named) => self.set_disabled(&named, false).await,
             Command::Grant(membership) => self.grant(&membership).await,
             Command::Revoke(membership) => self.revoke(&membership).await,
+            Command::ResetMfa(named) => self.reset_mfa(&named).await,
         }
     }
 
@@ -237,6 +241,18 @@ impl Users<'_> {
             .revoke_role(&user.id, grant, &self.0.rights_change(&event))
             .await?;
         tell("revoked", &user, membership.output);
+        Ok(())
+    }
+
+    /// Whoever types this has made sure who asks: afterwards the password alone is enough.
+    async fn reset_mfa(&self, named: &Named) -> anyhow::Result<()> {
+        let user = self.find(&named.login).await?;
+        let event = event(Action::MfaDisabled).on(party(&user));
+        match self.0.store().remove_totp(&user.id, None, &[event]).await {
+            Err(StoreError::NotFound) => bail!("{} has no second factor", named.login),
+            outcome => outcome?,
+        }
+        tell("second factor removed", &user, named.output);
         Ok(())
     }
 

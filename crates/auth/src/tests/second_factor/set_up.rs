@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::{
+    body::Body,
+    http::{Method, StatusCode},
+};
 use portcullis_audit::Action;
 use serde_json::json;
 
 use super::{
     Answer, House, PASSWORD, Phone, STEP, WRONG, answer, begin, challenge, confirm, house, protect,
-    reasons_of, recovery_codes, remove,
+    reasons_of, recovery_codes, remove, request,
 };
 
 async fn new_codes(house: &House, token: &str, code: &str) -> Answer {
@@ -190,6 +193,43 @@ async fn a_removed_factor_leaves_no_code_that_works_after_the_next_is_set_up() {
         let refused = answer(&house, &waiting, &old).await;
         assert_eq!(refused.problem(), "invalid-credentials");
     }
+}
+
+#[tokio::test]
+async fn an_administrator_helps_others_and_not_himself() {
+    let house = house().await;
+    house.add_user("root", PASSWORD, "admin").await;
+    let (root, saad) = (
+        house.token("root", PASSWORD, "portcullis").await,
+        house.token("saad", PASSWORD, "hotel").await,
+    );
+    for name in ["saad", "root"] {
+        protect(&house, name).await;
+    }
+    let reset = async |id: &str, token: &str| {
+        let path = format!("/v1/admin/users/{id}/mfa");
+        let request = request(Method::DELETE, &path, Some(token), Body::empty());
+        house.send(request).await
+    };
+    let id = async |token: &str| {
+        let me = house.get("/v1/auth/me", Some(token)).await.json();
+        me["id"].as_str().unwrap().to_owned()
+    };
+    let (root_id, saad_id) = (id(&root).await, id(&saad).await);
+    assert_eq!(reset(&saad_id, &saad).await.problem(), "wrong-resource");
+    assert_eq!(reset(&root_id, &root).await.problem(), "conflict");
+    let nobody = "01890a5d-ac96-774b-bcce-b302099a8057";
+    for id in [nobody, "x"] {
+        assert_eq!(reset(id, &root).await.problem(), "route-not-found", "{id}");
+    }
+    let removed = reset(&saad_id, &root).await;
+    assert_eq!(removed.status, StatusCode::NO_CONTENT);
+    assert_eq!(reset(&saad_id, &root).await.problem(), "route-not-found");
+    house.token("saad", PASSWORD, "hotel").await;
+    let rows = house.audit_of(Action::MfaDisabled).await;
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].actor.name.as_deref(), Some("root"));
+    challenge(&house, "root").await;
 }
 
 #[tokio::test]
