@@ -49,6 +49,14 @@ impl Refusal {
         }
     }
 
+    /// With what the log is told beside it.
+    pub(crate) fn caused(rejection: Rejection, cause: String) -> Self {
+        Self {
+            cause: Some(cause.into()),
+            ..rejection.into()
+        }
+    }
+
     /// The first proof was right; this and a code make the second.
     pub(crate) fn mfa_required(challenge: SecretString) -> Self {
         Self {

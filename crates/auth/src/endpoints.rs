@@ -13,6 +13,7 @@ mod oauth_revoke;
 mod oauth_token;
 mod password;
 mod profile;
+mod providers;
 mod register;
 mod revocations;
 mod second_factor;
@@ -32,6 +33,7 @@ pub(crate) fn all() -> Vec<OpenApiRouter<Arc<AuthService>>> {
         register::routes(),
         login::routes(),
         login_mfa::routes(),
+        providers::routes(),
         password::routes(),
         second_factor::routes(),
         me::routes(),

@@ -26,7 +26,8 @@ impl Form {
         Self::parse(&bytes)
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, NoForm> {
+    /// Also of a query, which is written the same way.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, NoForm> {
         let mut parameters = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(bytes) {
             // Where the bytes are no UTF-8 the replacement would make two texts one.

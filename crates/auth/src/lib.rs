@@ -13,6 +13,7 @@ mod caller;
 mod client_authentication;
 mod clients;
 mod credentials;
+mod elsewhere;
 mod endpoints;
 mod entitlement;
 mod form;
@@ -40,6 +41,7 @@ mod tests;
 
 pub use accounts::{AccountError, NewAccount, Strength, create_user};
 pub use clients::{ClientError, client_party, create_client};
+pub use elsewhere::Elsewhere;
 pub use plain_name::{BadName, TenantError, check_tenant};
 pub use service::{AuthParts, AuthService, Clock};
 pub use signing_keys::{KeptKeys, KeysError, RetiredKey, SigningKeys};

@@ -9,7 +9,7 @@ use portcullis_store::{RightsChange, Sessions, Store, User};
 use portcullis_tokens::{LOCAL_CLOCK_SKEW, Revocation, Revocations, Verifier, WrappingKey};
 
 use crate::{
-    log_watch::LogWatch, metrics::Metrics, password::Hasher, request::Call,
+    elsewhere::Elsewhere, log_watch::LogWatch, metrics::Metrics, password::Hasher, request::Call,
     signing_keys::SigningKeys, throttle::Throttle,
 };
 
@@ -32,6 +32,8 @@ pub struct AuthParts<'a> {
     pub second_factor_key: Arc<WrappingKey>,
     /// Whose they are is not known here.
     pub breakers: Arc<dyn BreakerSwitch>,
+    /// Where people may sign in instead.
+    pub elsewhere: Elsewhere,
 }
 
 pub struct AuthService {
@@ -45,6 +47,7 @@ pub struct AuthService {
     pub(crate) revocations: Arc<Revocations>,
     pub(crate) second_factor_key: Arc<WrappingKey>,
     pub(crate) breakers: Arc<dyn BreakerSwitch>,
+    pub(crate) elsewhere: Elsewhere,
     pub(crate) throttle: Throttle,
     pub(crate) metrics: Metrics,
     pub(crate) log_watch: LogWatch,
@@ -66,6 +69,7 @@ impl AuthService {
             revocations: parts.revocations,
             second_factor_key: parts.second_factor_key,
             breakers: parts.breakers,
+            elsewhere: parts.elsewhere,
             metrics,
             log_watch: LogWatch::new(),
             clock: parts.clock,

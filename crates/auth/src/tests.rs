@@ -10,6 +10,7 @@ mod login;
 mod oauth;
 mod pages;
 mod password_change;
+mod providers;
 mod published;
 mod second_factor;
 
@@ -38,6 +39,7 @@ use portcullis_config::{
     storage::{Database, RootKeyBytes},
     units::{ByteSize, Rate, Timestamp},
 };
+use portcullis_outbound::{issuer_keys::KeyKeeper, providers::Providers};
 use portcullis_store::{AuditFilter, AuditRow, OpenMode, Sessions, Store, User};
 use portcullis_tokens::{
     IssuerKeys, IssuerSpec, KeySet, Revocations, SigningAlgorithm, Verifier, VerifierParts,
@@ -47,10 +49,11 @@ use prometheus::Registry;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 use tower::ServiceExt;
 
 use crate::{
-    AuthParts, AuthService, KeptKeys, NewAccount, SigningKeys, Strength, create_user,
+    AuthParts, AuthService, Elsewhere, KeptKeys, NewAccount, SigningKeys, Strength, create_user,
     identifiers::{Email, Username},
     password::{Hasher, Password},
 };
@@ -164,6 +167,8 @@ impl House {
         let revocations = Arc::new(Revocations::new());
         let clock = Arc::new(AtomicU64::new(NOW.as_millis()));
         let registry = Registry::new();
+        let providers = config.providers.clone();
+        let keeper = KeyKeeper::new(Handle::current(), Box::new(|| 0.5));
         let parts = AuthParts {
             hasher: Arc::new(Hasher::start(&config.password, 1).unwrap()),
             verifier: Arc::new(verifier(&config, signer.verifying(), &revocations)),
@@ -183,6 +188,10 @@ impl House {
                 "second-factor",
             )),
             breakers: Arc::new(breakers::Scripted::default()),
+            elsewhere: Elsewhere {
+                providers: Providers::new(&providers, ISSUER, &keeper).unwrap(),
+                key: WrappingKey::derive(&RootKeyBytes::new([7; 32]), "sign-ins elsewhere"),
+            },
         };
         let service = Arc::new(AuthService::new(parts).unwrap());
         Self {

@@ -5,12 +5,15 @@ use std::{path::Path, sync::Arc, thread};
 
 use anyhow::Context;
 use portcullis_audit::Desk;
-use portcullis_auth::{AuthParts, AuthService, SigningKeys, password::Hasher};
+use portcullis_auth::{AuthParts, AuthService, Elsewhere, SigningKeys, password::Hasher};
 use portcullis_config::{
     Config,
     auth::{Auth, SessionStore},
+    storage::RootKeyBytes,
 };
-use portcullis_outbound::{issuer_keys::KeyKeeper, revocation_feeds::FeedKeeper};
+use portcullis_outbound::{
+    issuer_keys::KeyKeeper, providers::Providers, revocation_feeds::FeedKeeper,
+};
 use portcullis_store::{RedisSessions, Sessions, SessionsInRedis, Store};
 use portcullis_tokens::{Revocations, Verifier, WrappingKey};
 use prometheus::Registry;
@@ -50,6 +53,7 @@ struct Own {
     signing: Arc<SigningKeys>,
     second_factor_key: Arc<WrappingKey>,
     revocations: Arc<Revocations>,
+    root: RootKeyBytes,
 }
 
 impl Identity {
@@ -113,6 +117,7 @@ impl Identity {
             revocations: Arc::clone(&own.revocations),
             second_factor_key: Arc::clone(&own.second_factor_key),
             breakers: Arc::clone(breakers) as _,
+            elsewhere: self.elsewhere(own)?,
         })?;
         let (service, socket) = (Arc::new(service), AuthSocket::bind()?);
         let path = socket.path().to_owned();
@@ -121,6 +126,18 @@ impl Identity {
             service: Arc::clone(&service),
             _folder: socket.serve(service.router()),
         }))
+    }
+
+    /// The identity providers, whose keys are kept as those of other issuers.
+    fn elsewhere(&self, own: &Own) -> anyhow::Result<Elsewhere> {
+        let Auth {
+            providers, issuer, ..
+        } = &own.settings;
+        let providers = Providers::new(providers, issuer, &self.keeper);
+        Ok(Elsewhere {
+            providers: providers.context("auth.providers cannot be used")?,
+            key: WrappingKey::derive(&own.root, "sign-ins elsewhere"),
+        })
     }
 
     /// For whoever shows how other issuers' keys stand.
@@ -162,6 +179,7 @@ impl Own {
             signing,
             second_factor_key: Arc::new(WrappingKey::derive(&root, SECOND_FACTOR)),
             revocations,
+            root,
         })
     }
 }

@@ -153,7 +153,7 @@ impl Login {
 }
 
 impl AuthService {
-    fn refuse_entitlement(
+    pub(crate) fn refuse_entitlement(
         &self,
         no: NotEntitled,
         user: &User,

@@ -29,6 +29,7 @@ pub(crate) fn user(tenant: Option<&str>, grants: &[&str]) -> User {
         id: "u-1".to_owned(),
         username: Some("saad".to_owned()),
         email: None,
+        email_verified: false,
         display_name: None,
         disabled: false,
         version: 1,

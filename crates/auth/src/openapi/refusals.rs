@@ -64,6 +64,10 @@ refusals! {
     MfaRequired => Refused::Problem(Rejection::MfaRequired);
     ResourceNotAllowed => Refused::Problem(Rejection::ResourceNotAllowed);
     Conflict => Refused::Problem(Rejection::Conflict);
+    /// An identity provider could not be asked.
+    ProviderUnreachable => Refused::Problem(Rejection::UpstreamUnreachable);
+    /// An identity provider answered with what is no answer.
+    ProviderFailed => Refused::Problem(Rejection::UpstreamFailed);
     WeakPassword => Refused::Problem(Rejection::WeakPassword {
         reason: "The password is too short; length is what makes it strong.",
     });

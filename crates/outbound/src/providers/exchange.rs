@@ -1,10 +1,13 @@
 //! The two questions of the code flow, put by `oauth2`: the address that the browser is sent to, and the code for an ID
 //! token. Its answers come through our own [`Fetcher`], which bounds them.
 
+use std::pin::Pin;
+
 use oauth2::{
-    AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet,
-    EndpointSet, ExtraTokenFields, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl,
-    RequestTokenError, Scope, StandardRevocableToken, StandardTokenResponse, TokenUrl,
+    AsyncHttpClient, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken,
+    EndpointNotSet, EndpointSet, ExtraTokenFields, HttpRequest, HttpResponse, PkceCodeChallenge,
+    PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, StandardRevocableToken,
+    StandardTokenResponse, TokenUrl,
     basic::{
         BasicErrorResponse, BasicErrorResponseType, BasicRevocationErrorResponse,
         BasicTokenIntrospectionResponse, BasicTokenType,
@@ -88,15 +91,26 @@ pub(super) async fn id_token(
     begun: &Begun,
 ) -> Result<String, ProviderError> {
     let verifier = PkceCodeVerifier::new(begun.verifier.expose_secret().to_owned());
-    let bounded = |request| fetcher.exchange(request, MAX_ANSWER_BYTES);
     let answer = client
         .exchange_code(AuthorizationCode::new(code.to_owned()))
         .set_pkce_verifier(verifier)
-        .request_async(&bounded)
+        .request_async(&Bounded(fetcher))
         .await;
     match answer {
         Ok(answer) => Ok(answer.extra_fields().id_token.clone()),
         Err(error) => Err(refusal(error)),
+    }
+}
+
+/// What `oauth2` asks through.
+struct Bounded<'a>(&'a Fetcher);
+
+impl<'c> AsyncHttpClient<'c> for Bounded<'_> {
+    type Error = FetchError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, FetchError>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.0.exchange(request, MAX_ANSWER_BYTES))
     }
 }
 
