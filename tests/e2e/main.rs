@@ -64,6 +64,8 @@ mod in_flight;
 #[cfg(test)]
 mod issuer_stage;
 #[cfg(test)]
+mod jose_peers;
+#[cfg(test)]
 mod journey;
 #[cfg(test)]
 mod limit_keys;

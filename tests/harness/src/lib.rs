@@ -13,6 +13,7 @@ pub mod http2;
 pub mod identity_provider;
 pub mod jose;
 pub mod metrics;
+pub mod oauth_peers;
 pub mod ports;
 pub mod postgres;
 pub mod process;
