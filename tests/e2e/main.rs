@@ -95,6 +95,7 @@ mod revocation_feed;
 mod route_guards;
 #[cfg(test)]
 mod second_factors;
+mod schemathesis;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]

@@ -24,8 +24,8 @@ use crate::{
     wait,
 };
 
-const DRIVER: &str = "/usr/bin/chromedriver";
-const BROWSER: &str = "/usr/bin/chromium";
+/// It knows where its browser is.
+const DRIVER: &str = "chromedriver";
 
 /// A browser starts many processes; on a loaded machine that takes its time.
 const COMING_UP: Duration = Duration::from_secs(60);
@@ -211,7 +211,7 @@ fn wanted(directory: &Path) -> Value {
     ];
     json!({ "capabilities": { "alwaysMatch": {
         "browserName": "chrome",
-        "goog:chromeOptions": { "binary": BROWSER, "args": arguments },
+        "goog:chromeOptions": { "args": arguments },
         "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
     } } })
 }

@@ -17,6 +17,7 @@ pub mod oauth_peers;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod python;
 pub mod redis;
 pub mod secured_upstream;
 pub mod supervise;
