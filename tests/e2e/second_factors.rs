@@ -84,7 +84,7 @@ fn answer(client: &mut Client, challenge: &str, code: &str) -> Response {
 }
 
 /// Sets the factor up; the code of the present step is used for it.
-fn protect(client: &mut Client, token: &str) -> (Authenticator, Vec<Value>) {
+fn protect(client: &mut Client, token: &str) -> (Authenticator, Vec<Value>, String) {
     let begun = send(
         client,
         "POST",
@@ -100,11 +100,10 @@ fn protect(client: &mut Client, token: &str) -> (Authenticator, Vec<Value>) {
     let body = json!({ "password": PASSWORD, "code": app.code(0) });
     let confirmed = send(client, "POST", &format!("{PATH}/confirm"), token, body);
     assert_eq!(confirmed.status, 200, "{}", confirmed.text());
-    let codes = confirmed.json()["recovery_codes"]
-        .as_array()
-        .unwrap()
-        .clone();
-    (app, codes)
+    let confirmed = confirmed.json();
+    let token = confirmed["access_token"].as_str().unwrap();
+    let codes = confirmed["recovery_codes"].as_array().unwrap();
+    (app, codes.clone(), token.to_owned())
 }
 
 #[test]
@@ -120,7 +119,7 @@ fn a_second_factor_is_set_up_asked_for_and_taken_away() {
         .as_str()
         .unwrap()
         .to_owned();
-    let (app, recovery_codes) = protect(&mut client, &token);
+    let (app, recovery_codes, _) = protect(&mut client, &token);
 
     let first = challenge(&mut client, "alice");
     let tokens = answer(&mut client, &first, &app.code(1));
@@ -180,7 +179,7 @@ fn who_lost_everything_is_helped_from_the_command_line_or_by_an_administrator() 
     let again = house.command(&["user", "reset-mfa", "alice"]).unwrap();
     assert_eq!(again.status.code(), Some(1), "there is none left");
 
-    protect(&mut client, &token);
+    let (_, _, token) = protect(&mut client, &token);
     let root = client.log_in("root", PASSWORD, "portcullis").unwrap();
     let me = client
         .send(&Request::get("/v1/auth/me").bearer(&token))
@@ -214,7 +213,7 @@ fn what_one_replica_asks_another_answers_and_a_code_is_used_on_both() {
     add_user(one.house(), "alice", "guest");
     let (mut here, mut there) = (one.client(), other.client());
     let token = here.log_in("alice", PASSWORD, "hotel").unwrap();
-    let (app, recovery_codes) = protect(&mut here, &token);
+    let (app, recovery_codes, _) = protect(&mut here, &token);
     let asked_here = challenge(&mut here, "alice");
     let answered_there = answer(&mut there, &asked_here, &app.code(1));
     assert_eq!(answered_there.status, 200, "{}", answered_there.text());

@@ -13,6 +13,7 @@ use crate::{
     engine::{Row, Transaction, values},
     error::StoreError,
     store::Store,
+    users::{self, User},
 };
 
 const FIND: &str =
@@ -69,6 +70,7 @@ pub enum UsedCode<'a> {
 /// The code that shows that an app has the secret.
 #[derive(Clone, Copy)]
 pub struct FirstCode<'a> {
+    pub user_id: &'a str,
     /// The secret it was checked with.
     pub wrapped: &'a [u8],
     pub step: u64,
@@ -103,20 +105,21 @@ impl Store {
         self.commit(tx, std::slice::from_ref(event)).await
     }
 
-    /// From now on the secret is asked for at sign-in, and these recovery codes stand in for it. `Conflict` if the secret is no longer
-    /// the one that `code` is of, or confirmed already.
+    /// From now on the secret is asked for at sign-in, and these recovery codes stand in for it. Every session of the user ends, as
+    /// none was begun with it. `Conflict` if the secret is no longer the one that `code` is of, or confirmed already.
     pub async fn confirm_totp(
         &self,
-        user_id: &str,
         code: FirstCode<'_>,
         recovery_codes: &[[u8; 32]],
+        revocation_until: Timestamp,
         event: &Event,
-    ) -> Result<(), StoreError> {
-        let mut tx = self.engine.begin().await?;
-        let values = values![user_id, code.wrapped, event.at, code.step];
+    ) -> Result<User, StoreError> {
+        let (id, mut tx) = (code.user_id, self.engine.begin().await?);
+        users::end_sessions(&mut tx, id, revocation_until, event).await?;
+        let values = values![id, code.wrapped, event.at, code.step];
         changed(tx.execute(CONFIRM, values).await?)?;
-        keep_recovery_codes(&mut tx, user_id, recovery_codes).await?;
-        self.commit(tx, std::slice::from_ref(event)).await
+        keep_recovery_codes(&mut tx, id, recovery_codes).await?;
+        self.finish(tx, id, event).await
     }
 
     /// Counts a try before the code is looked at, so that many at a time are no more than one after the other. `wait_after` says how

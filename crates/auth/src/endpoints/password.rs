@@ -108,8 +108,13 @@ impl AuthService {
         Ok(changed)
     }
 
-    /// The password is changed by now, whatever becomes of the token: who gets none signs in.
-    async fn next_session(&self, caller: &Caller, user: &User, call: &Call) -> Option<Issued> {
+    /// What ended the others is done by now, whatever becomes of the token: who gets none signs in.
+    pub(super) async fn next_session(
+        &self,
+        caller: &Caller,
+        user: &User,
+        call: &Call,
+    ) -> Option<Issued> {
         let principal = caller.principal();
         let (resource, scopes) = (principal.resource(), principal.scopes());
         let wanted = Wanted {

@@ -21,7 +21,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     answer::{self, Refusal},
-    issue::party_of,
+    issue::{Issued, party_of},
     openapi::{
         refusals::{Conflict, InvalidCredentials},
         tags,
@@ -99,6 +99,16 @@ struct RecoveryCodes {
     recovery_codes: Vec<String>,
 }
 
+/// The recovery codes, and the first session that was begun with the factor.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TotpConfirmed)]
+struct Confirmed {
+    recovery_codes: Vec<String>,
+    /// Absent where the user has no token of this resource any more.
+    #[serde(flatten)]
+    token: Option<Issued>,
+}
+
 /// Begin to set up an authenticator app
 ///
 /// Nothing is asked for at sign-in until a first code has confirmed it. Beginning again makes a new secret.
@@ -143,7 +153,8 @@ async fn begin(
 
 /// Confirm the authenticator app
 ///
-/// With a first code that it shows. From now on every sign-in asks for one, and the answer has the recovery codes.
+/// With a first code that it shows. From now on every sign-in asks for one. Every session of the user ends, this one
+/// included; the answer has the recovery codes, and a new session for the same resource.
 #[utoipa::path(
     post,
     path = "/v1/auth/mfa/totp/confirm",
@@ -152,7 +163,14 @@ async fn begin(
     security(("bearer" = [])),
     request_body(content = Confirmation, example = json!({ "password": "eleven blue lanterns", "code": "287082" })),
     responses(
-        (status = 200, description = "In force.", body = RecoveryCodes, example = json!(example())),
+        (status = 200, description = "In force.", body = Confirmed, example = json!({
+            "recovery_codes": example().recovery_codes,
+            "access_token": "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJyZXNvdXJjZSI6ImhvdGVsIn0.c2lnbmF0dXJl",
+            "token_type": "bearer",
+            "expires_in": 300,
+            "resource": "hotel",
+            "scope": "hotel:read",
+        })),
         InvalidCredentials,
         Conflict,
     ),
@@ -168,11 +186,13 @@ async fn confirm(
     service
         .confirm_password(&caller, confirmation.password, &call)
         .await?;
-    let recovery_codes = service.confirm_totp(&caller.user, &code, &call).await?;
-    Ok(answer::json(
-        StatusCode::OK,
-        RecoveryCodes { recovery_codes },
-    ))
+    let (user, recovery_codes) = service.confirm_totp(&caller.user, &code, &call).await?;
+    let token = service.next_session(&caller, &user, &call).await;
+    let confirmed = Confirmed {
+        recovery_codes,
+        token,
+    };
+    Ok(answer::json(StatusCode::OK, confirmed))
 }
 
 /// Remove the authenticator app
@@ -272,7 +292,7 @@ impl AuthService {
         user: &User,
         code: &Code,
         call: &Call,
-    ) -> Result<Vec<String>, Refusal> {
+    ) -> Result<(User, Vec<String>), Refusal> {
         let failure = self.mfa_failure(call, party_of(user));
         let secret = self.store.totp_secret(&user.id).await?;
         if secret.as_ref().is_some_and(|secret| secret.confirmed) {
@@ -287,15 +307,19 @@ impl AuthService {
         };
         let (shown, kept) = new_recovery_codes()?;
         let first = FirstCode {
+            user_id: &user.id,
             wrapped: &secret.wrapped,
             step,
         };
         let event = self.own_event(Action::MfaEnabled, user, call);
-        self.store
-            .confirm_totp(&user.id, first, &kept, &event)
+        let until = self.last_expiry();
+        let confirmed = self
+            .store
+            .confirm_totp(first, &kept, until, &event)
             .await
             .map_err(|error| refused_by(error, Rejection::Conflict))?;
-        Ok(shown)
+        self.outdate(&confirmed, until);
+        Ok((confirmed, shown))
     }
 
     /// Nothing counts the tries here: whoever may make them was shown the secret.

@@ -25,6 +25,8 @@ const WRONG: &str = "000000";
 struct Phone {
     secret: String,
     recovery_codes: Vec<String>,
+    /// Of the session that began with the factor.
+    token: String,
 }
 
 impl Phone {
@@ -68,10 +70,13 @@ async fn protect(house: &House, name: &str) -> Phone {
     let mut phone = Phone {
         secret: begun.json()["secret"].as_str().unwrap().to_owned(),
         recovery_codes: Vec::new(),
+        token,
     };
-    let confirmed = confirm(house, &token, &phone.code(house, -1)).await;
+    let confirmed = confirm(house, &phone.token, &phone.code(house, -1)).await;
     assert_eq!(confirmed.status, StatusCode::OK, "{}", confirmed.text);
-    phone.recovery_codes = recovery_codes(&confirmed.json());
+    let confirmed = confirmed.json();
+    phone.recovery_codes = recovery_codes(&confirmed);
+    phone.token = confirmed["access_token"].as_str().unwrap().to_owned();
     phone
 }
 

@@ -21,15 +21,17 @@ async fn protected(bench: &Bench, name: &str) -> User {
         .await
         .unwrap();
     let enabled = event(Action::MfaEnabled);
-    store
-        .confirm_totp(&user.id, first_code(b"wrapped"), &CODES, &enabled)
-        .await
-        .unwrap();
-    user
+    let code = first_code(&user, b"wrapped");
+    let confirmed = store.confirm_totp(code, &CODES, LATER, &enabled);
+    confirmed.await.unwrap()
 }
 
-fn first_code(wrapped: &[u8]) -> FirstCode<'_> {
-    FirstCode { wrapped, step: 10 }
+fn first_code<'a>(user: &'a User, wrapped: &'a [u8]) -> FirstCode<'a> {
+    FirstCode {
+        user_id: &user.id,
+        wrapped,
+        step: 10,
+    }
 }
 
 async fn challenged(bench: &Bench, user: &User, hash: [u8; 32]) -> Challenge {
@@ -71,10 +73,25 @@ pub(super) async fn a_secret_is_shown_again_until_it_is_confirmed(bench: &Bench)
         store.begin_totp(&user.id, wrapped, &begun).await.unwrap();
     }
     let enabled = event(Action::MfaEnabled);
-    let outdated = store.confirm_totp(&user.id, first_code(b"first"), &CODES, &enabled);
-    assert!(is_conflict(&outdated.await), "it was replaced since");
-    let confirmed = store.confirm_totp(&user.id, first_code(b"again"), &CODES, &enabled);
-    confirmed.await.unwrap();
+    let confirm = |wrapped| {
+        let code = first_code(&user, wrapped);
+        store.confirm_totp(code, &CODES, LATER, &enabled)
+    };
+    let outdated = confirm(b"first").await;
+    assert!(
+        matches!(outdated, Err(StoreError::Conflict)),
+        "replaced since"
+    );
+    let unchanged = store.user(&user.id).await.unwrap().unwrap();
+    assert_eq!(unchanged.version, user.version, "and nothing else happened");
+    let confirmed = confirm(b"again").await.unwrap();
+    assert_eq!(
+        (confirmed.version, confirmed.session_fence),
+        (user.version + 1, user.version + 1),
+        "every session has ended"
+    );
+    let again = confirm(b"again").await;
+    assert!(matches!(again, Err(StoreError::Conflict)), "it is in force");
     let kept = store.totp_secret(&user.id).await.unwrap();
     let expected = TotpSecret {
         wrapped: b"again".to_vec(),

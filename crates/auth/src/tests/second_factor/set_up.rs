@@ -48,6 +48,7 @@ async fn only_the_latest_secret_can_be_confirmed_and_only_in_time() {
             .unwrap()
             .to_owned(),
         recovery_codes: Vec::new(),
+        token: token.clone(),
     };
     let (first, second) = (phone().await, phone().await);
     let outdated = confirm(&house, &token, &first.code(&house, 0)).await;
@@ -63,33 +64,44 @@ async fn only_the_latest_secret_can_be_confirmed_and_only_in_time() {
 }
 
 #[tokio::test]
+async fn confirming_ends_every_session_and_begins_one() {
+    let house = house().await;
+    let before = house.token("saad", PASSWORD, "event").await;
+    let phone = protect(&house, "saad").await;
+    let refused = house.get("/v1/auth/me", Some(&before)).await;
+    assert_eq!(refused.problem(), "invalid-token");
+    let me = house.get("/v1/auth/me", Some(&phone.token)).await;
+    assert_eq!(me.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_factor_in_force_is_not_set_up_again() {
     let house = house().await;
-    let token = house.token("saad", PASSWORD, "hotel").await;
     let phone = protect(&house, "saad").await;
-    assert_eq!(begin(&house, &token).await.problem(), "conflict");
-    let again = confirm(&house, &token, &phone.code(&house, 0)).await;
+    let token = &phone.token;
+    assert_eq!(begin(&house, token).await.problem(), "conflict");
+    let again = confirm(&house, token, &phone.code(&house, 0)).await;
     assert_eq!(again.problem(), "conflict");
 }
 
 #[tokio::test]
 async fn every_step_asks_for_the_password_again() {
     let house = house().await;
-    let token = house.token("saad", PASSWORD, "hotel").await;
     let phone = protect(&house, "saad").await;
+    let token = &phone.token;
     let body = json!({ "password": "another song", "code": phone.code(&house, 0) });
     for path in ["/v1/auth/mfa/totp/confirm", "/v1/auth/mfa/recovery-codes"] {
-        let refused = house.post(path, Some(&token), body.clone()).await;
+        let refused = house.post(path, Some(token), body.clone()).await;
         assert_eq!(refused.problem(), "invalid-credentials", "{path}");
         let anonymous = house.post(path, None, body.clone()).await;
         assert_eq!(anonymous.problem(), "authentication-required", "{path}");
     }
     assert_eq!(
-        remove(&house, &token, body).await.problem(),
+        remove(&house, token, body).await.problem(),
         "invalid-credentials"
     );
     let begin = json!({ "password": "another song" });
-    let refused = house.post("/v1/auth/mfa/totp", Some(&token), begin).await;
+    let refused = house.post("/v1/auth/mfa/totp", Some(token), begin).await;
     assert_eq!(refused.problem(), "invalid-credentials");
     assert_eq!(house.audit_of(Action::PasswordConfirmed).await.len(), 4);
     challenge(&house, "saad").await;
@@ -98,20 +110,20 @@ async fn every_step_asks_for_the_password_again() {
 #[tokio::test]
 async fn what_weakens_the_factor_asks_for_a_code_as_well() {
     let house = house().await;
-    let token = house.token("saad", PASSWORD, "hotel").await;
     let phone = protect(&house, "saad").await;
-    let alone = remove(&house, &token, json!({ "password": PASSWORD })).await;
+    let token = &phone.token;
+    let alone = remove(&house, token, json!({ "password": PASSWORD })).await;
     assert_eq!(alone.problem(), "malformed-request");
     let wrong = json!({ "password": PASSWORD, "code": WRONG });
     assert_eq!(
-        remove(&house, &token, wrong).await.problem(),
+        remove(&house, token, wrong).await.problem(),
         "invalid-credentials"
     );
-    let wrong = new_codes(&house, &token, WRONG).await;
+    let wrong = new_codes(&house, token, WRONG).await;
     assert_eq!(wrong.problem(), "invalid-credentials");
     challenge(&house, "saad").await;
     let right = json!({ "password": PASSWORD, "code": phone.code(&house, 0) });
-    let removed = remove(&house, &token, right).await;
+    let removed = remove(&house, token, right).await;
     assert_eq!(removed.status, StatusCode::NO_CONTENT);
     house.token("saad", PASSWORD, "hotel").await;
 }
@@ -119,8 +131,7 @@ async fn what_weakens_the_factor_asks_for_a_code_as_well() {
 #[tokio::test]
 async fn guessing_with_a_stolen_token_is_held_up_like_any_guessing() {
     let house = house().await;
-    let token = house.token("saad", PASSWORD, "hotel").await;
-    protect(&house, "saad").await;
+    let token = protect(&house, "saad").await.token;
     for _ in 0..5 {
         let wrong = new_codes(&house, &token, WRONG).await;
         assert_eq!(wrong.problem(), "invalid-credentials");
@@ -138,9 +149,9 @@ async fn guessing_with_a_stolen_token_is_held_up_like_any_guessing() {
 #[tokio::test]
 async fn new_recovery_codes_end_the_old_ones() {
     let house = house().await;
-    let token = house.token("saad", PASSWORD, "hotel").await;
     let phone = protect(&house, "saad").await;
-    let answered = new_codes(&house, &token, &phone.recovery_codes[0]).await;
+    let token = &phone.token;
+    let answered = new_codes(&house, token, &phone.recovery_codes[0]).await;
     assert_eq!(answered.status, StatusCode::OK, "{}", answered.text);
     let new = recovery_codes(&answered.json());
     assert_eq!(new.len(), 10);
@@ -179,11 +190,11 @@ async fn what_was_begun_is_given_up_without_a_code() {
 #[tokio::test]
 async fn a_removed_factor_leaves_no_code_that_works_after_the_next_is_set_up() {
     let house = house().await;
-    let token = house.token("saad", PASSWORD, "hotel").await;
     let first = protect(&house, "saad").await;
+    let token = &first.token;
     let body = json!({ "password": PASSWORD, "code": first.code(&house, 0) });
     assert_eq!(
-        remove(&house, &token, body).await.status,
+        remove(&house, token, body).await.status,
         StatusCode::NO_CONTENT
     );
     house.advance(STEP * 2);
@@ -195,17 +206,26 @@ async fn a_removed_factor_leaves_no_code_that_works_after_the_next_is_set_up() {
     }
 }
 
+/// Signed in with a second proof as well.
+async fn administrator(house: &House) -> String {
+    let token = house.token("root", PASSWORD, "portcullis").await;
+    let begun = begin(house, &token).await.json();
+    let phone = Phone {
+        secret: begun["secret"].as_str().unwrap().to_owned(),
+        recovery_codes: Vec::new(),
+        token,
+    };
+    let confirmed = confirm(house, &phone.token, &phone.code(house, 0)).await;
+    let token = confirmed.json()["access_token"].clone();
+    token.as_str().unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn an_administrator_helps_others_and_not_himself() {
     let house = house().await;
     house.add_user("root", PASSWORD, "admin").await;
-    let (root, saad) = (
-        house.token("root", PASSWORD, "portcullis").await,
-        house.token("saad", PASSWORD, "hotel").await,
-    );
-    for name in ["saad", "root"] {
-        protect(&house, name).await;
-    }
+    let saad = protect(&house, "saad").await.token;
+    let root = administrator(&house).await;
     let reset = async |id: &str, token: &str| {
         let path = format!("/v1/admin/users/{id}/mfa");
         let request = request(Method::DELETE, &path, Some(token), Body::empty());

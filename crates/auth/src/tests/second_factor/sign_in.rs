@@ -43,6 +43,7 @@ async fn a_code_finishes_what_the_password_began() {
         "token_issued",
         "mfa_begun",
         "mfa_enabled",
+        "token_issued",
         "mfa_challenged",
         "mfa_success",
         "login_success",
