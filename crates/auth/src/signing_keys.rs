@@ -149,3 +149,6 @@ impl View {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -306,6 +306,15 @@ mod tests {
     }
 
     #[test]
+    fn another_schedule_of_the_keys_waits_for_the_restart() {
+        let running = config("threads: 1", "auth: {}", SECRET);
+        let other = "auth: { signing: { rotate_every: 7d } }";
+        let mut wanted = config("threads: 1", other, SECRET);
+        assert_eq!(wanted.keep_what_needs_a_restart(&running), ["auth.signing"]);
+        assert!(wanted.keep_what_needs_a_restart(&running).is_empty());
+    }
+
+    #[test]
     fn an_auth_service_that_comes_or_goes_waits_for_the_restart() {
         check("threads: 1", "", &["auth"]);
         let running = config("threads: 1", "", SECRET);

@@ -99,9 +99,18 @@ impl KeptKeys {
             let Some(step) = self.rotation.step(&records, now) else {
                 return Ok(stored);
             };
+            if let Step::Activate(next) = step {
+                self.check_usable(&stored, next)?;
+            }
             self.carry_out(step, now).await?;
         }
         Ok(self.store.signing_keys().await?)
+    }
+
+    /// A key that is wrapped by another root key must not become the one that signs.
+    fn check_usable(&self, stored: &[StoredKey], next: &KeyRecord) -> Result<(), KeysError> {
+        let next = stored.iter().find(|key| key.record.kid == next.kid);
+        next.map_or(Ok(()), |next| open::opened(next, &self.wrapping).map(drop))
     }
 
     /// That another replica was faster is no failure: the keys are read again.
