@@ -74,6 +74,8 @@ mod outliers;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
+mod provider_sign_in;
+#[cfg(test)]
 mod redirects;
 #[cfg(test)]
 mod registration;

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    fs,
+    fs::{self, File},
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -29,10 +29,13 @@ const FILES: [&str; 3] = ["package.json", "package-lock.json", "provider.mjs"];
 pub struct Installed(PathBuf);
 
 impl Installed {
-    /// From the folder with its program and lock file into `target`. What is there already is used again.
+    /// From the folder with its program and lock file into `target`. What is there already is used again. Of several that
+    /// come at the same time one installs, and the others wait.
     pub fn into(source: &Path, target: &Path) -> anyhow::Result<Self> {
         let directory = target.join("identity_provider");
         fs::create_dir_all(&directory)?;
+        let turn = File::create(directory.join("installing"))?;
+        turn.lock()?;
         for file in FILES {
             fs::copy(source.join(file), directory.join(file)).with_context(|| file.to_owned())?;
         }
@@ -92,6 +95,11 @@ impl IdentityProvider {
     /// What stands as `iss`.
     pub fn issuer(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Where its pages are.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// An access token for the hotel, signed with this algorithm.
