@@ -98,6 +98,15 @@ impl From<StoreError> for Refusal {
     }
 }
 
+/// Of a change of what the path names, which may be gone by now.
+pub(crate) fn of_change(error: StoreError) -> Refusal {
+    if matches!(error, StoreError::NotFound) {
+        Rejection::RouteNotFound.into()
+    } else {
+        error.into()
+    }
+}
+
 impl From<HashingError> for Refusal {
     fn from(error: HashingError) -> Self {
         match error {

@@ -5,18 +5,16 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use portcullis_audit::{Action, Outcome, Party};
 use portcullis_policy::rejection::{Malformation, Rejection};
-use portcullis_store::User;
-use portcullis_tokens::{IssuerName, OWN_RESOURCE, Principal, TokenError};
+use portcullis_store::{Client, User};
+use portcullis_tokens::{IssuerName, Principal, TokenError};
 
 use crate::{
-    answer::Refusal, clients::client_party, issue::party_of, request::Call, service::AuthService,
+    admin_scope::CHALLENGE, answer::Refusal, clients::client_party, issue::party_of, request::Call,
+    service::AuthService,
 };
-
-const WRONG_RESOURCE: HeaderValue =
-    HeaderValue::from_static(r#"Bearer realm="portcullis", error="insufficient_scope""#);
 
 /// A user with a valid token.
 pub(crate) struct Caller {
@@ -24,60 +22,24 @@ pub(crate) struct Caller {
     pub(crate) user: User,
 }
 
-/// What the administration API asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AdminScope {
-    UsersRead,
-    UsersWrite,
-    /// To see them as well: there is no use in looking alone.
-    BreakersWrite,
-    /// To see them as well.
-    KeysRotate,
-    RevocationsRead,
+/// Whoever a token of ours is made out to.
+pub(crate) enum Holder {
+    User(Box<Caller>),
+    Client(Arc<Principal>, Client),
 }
 
-impl AdminScope {
-    fn as_str(self) -> &'static str {
+impl Holder {
+    pub(crate) fn principal(&self) -> &Principal {
         match self {
-            Self::UsersRead => "users:read",
-            Self::UsersWrite => "users:write",
-            Self::BreakersWrite => "breakers:write",
-            Self::KeysRotate => "keys:rotate",
-            Self::RevocationsRead => "revocations:read",
+            Self::User(caller) => &caller.principal,
+            Self::Client(principal, _) => principal,
         }
     }
 
-    fn challenge(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
-            Self::UsersRead => {
-                r#"Bearer realm="portcullis", error="insufficient_scope", scope="users:read""#
-            }
-            Self::UsersWrite => {
-                r#"Bearer realm="portcullis", error="insufficient_scope", scope="users:write""#
-            }
-            Self::BreakersWrite => {
-                r#"Bearer realm="portcullis", error="insufficient_scope", scope="breakers:write""#
-            }
-            Self::KeysRotate => {
-                r#"Bearer realm="portcullis", error="insufficient_scope", scope="keys:rotate""#
-            }
-            Self::RevocationsRead => {
-                r#"Bearer realm="portcullis", error="insufficient_scope", scope="revocations:read""#
-            }
-        })
-    }
-
-    fn check(self, principal: &Principal) -> Result<(), Rejection> {
-        if principal.resource() != OWN_RESOURCE {
-            Err(Rejection::WrongResource {
-                challenge: WRONG_RESOURCE,
-            })
-        } else if !principal.scopes().contains(self.as_str()) {
-            Err(Rejection::InsufficientScope {
-                challenge: self.challenge(),
-            })
-        } else {
-            Ok(())
+    pub(crate) fn party(&self) -> Party {
+        match self {
+            Self::User(caller) => party_of(&caller.user),
+            Self::Client(_, client) => client_party(&client.id, &client.name),
         }
     }
 }
@@ -96,41 +58,6 @@ impl AuthService {
             self.note_denial(&refusal.rejection, Party::anonymous(), call);
         }
         caller
-    }
-
-    /// The user, by a token for the administration API.
-    pub(crate) async fn administrator(
-        &self,
-        headers: &HeaderMap,
-        scope: AdminScope,
-        call: &Call,
-    ) -> Result<Caller, Refusal> {
-        let caller = self.caller(headers, call).await?;
-        if let Err(rejection) = scope.check(&caller.principal) {
-            self.note_denial(&rejection, party_of(&caller.user), call);
-            return Err(rejection.into());
-        }
-        Ok(caller)
-    }
-
-    /// A user or a client that may read revocations.
-    pub(crate) async fn revocation_reader(
-        &self,
-        headers: &HeaderMap,
-        call: &Call,
-    ) -> Result<(), Refusal> {
-        let (principal, actor) = match self.holder(headers).await {
-            Ok(holder) => holder,
-            Err(refusal) => {
-                self.note_denial(&refusal.rejection, Party::anonymous(), call);
-                return Err(refusal);
-            }
-        };
-        if let Err(rejection) = AdminScope::RevocationsRead.check(&principal) {
-            self.note_denial(&rejection, actor, call);
-            return Err(rejection.into());
-        }
-        Ok(())
     }
 
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
@@ -152,7 +79,7 @@ impl AuthService {
             IssuerName::Local => Ok(principal),
             // Known to us, but nobody here: there is no profile to show.
             IssuerName::Foreign(_) => {
-                let challenge = WRONG_RESOURCE;
+                let challenge = CHALLENGE;
                 Err(Rejection::WrongResource { challenge }.into())
             }
         }
@@ -168,10 +95,7 @@ impl AuthService {
     }
 
     /// Of a token that stands in a body. `None` if it is not good, for whatever reason.
-    pub(crate) async fn holder_of(
-        &self,
-        token: &str,
-    ) -> Result<Option<(Arc<Principal>, Party)>, Refusal> {
+    pub(crate) async fn holder_of(&self, token: &str) -> Result<Option<Holder>, Refusal> {
         let holder = async { self.holder_now(self.principal_of(token)?).await };
         match holder.await {
             Ok(holder) => Ok(Some(holder)),
@@ -181,29 +105,25 @@ impl AuthService {
     }
 
     /// Whose token it is, user or client, as the database has them now.
-    async fn holder(&self, headers: &HeaderMap) -> Result<(Arc<Principal>, Party), Refusal> {
+    pub(crate) async fn holder(&self, headers: &HeaderMap) -> Result<Holder, Refusal> {
         self.holder_now(self.principal(headers)?).await
     }
 
-    async fn holder_now(
-        &self,
-        principal: Arc<Principal>,
-    ) -> Result<(Arc<Principal>, Party), Refusal> {
+    async fn holder_now(&self, principal: Arc<Principal>) -> Result<Holder, Refusal> {
         // A user's token was got through a client of another name.
         if principal.client_id() != Some(principal.subject()) {
-            let caller = self.user_of(principal).await?;
-            return Ok((caller.principal, party_of(&caller.user)));
+            return Ok(Holder::User(Box::new(self.user_of(principal).await?)));
         }
         match self.store.client(principal.subject()).await? {
             Some(client) if !client.disabled && client.version == principal.version() => {
-                Ok((principal, client_party(&client.id, &client.name)))
+                Ok(Holder::Client(principal, client))
             }
             Some(_) | None => Err(Rejection::InvalidToken { cause: "revoked" }.into()),
         }
     }
 
     /// Only what was decided about the caller; a malformed request or an absent database says nothing about it.
-    fn note_denial(&self, rejection: &Rejection, actor: Party, call: &Call) {
+    pub(crate) fn note_denial(&self, rejection: &Rejection, actor: Party, call: &Call) {
         if !matches!(
             rejection.status(),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN

@@ -3,7 +3,7 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use portcullis_audit::{Event, Party, PartyKind};
-use portcullis_config::auth::{Auth, PORTCULLIS_SCOPES};
+use portcullis_config::auth::Auth;
 use portcullis_store::{Client, NewClient, Store, StoreError};
 use portcullis_tokens::ScopeSet;
 use secrecy::{ExposeSecret, SecretString};
@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 use crate::{
     plain_name::{self, BadName},
     random::{self, NoRandomness},
+    roles::{UnknownScope, check_scopes},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -21,8 +22,8 @@ pub enum ClientError {
     Name(#[from] BadName),
     #[error("a client needs at least one scope")]
     NoScope,
-    #[error("{0:?} is no scope of the configuration")]
-    UnknownScope(String),
+    #[error(transparent)]
+    Scope(#[from] UnknownScope),
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
     #[error(transparent)]
@@ -69,18 +70,8 @@ fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 
-/// A scope that nothing asks for would be a misspelling.
 fn known_scopes(auth: &Auth, scopes: &[String]) -> Result<ScopeSet, ClientError> {
-    let is_known = |scope: &str| {
-        let mut declared = auth
-            .resources
-            .values()
-            .flat_map(|resource| &resource.scopes);
-        PORTCULLIS_SCOPES.contains(&scope) || declared.any(|declared| declared == scope)
-    };
-    if let Some(unknown) = scopes.iter().find(|scope| !is_known(scope)) {
-        return Err(ClientError::UnknownScope(unknown.clone()));
-    }
+    check_scopes(auth, scopes)?;
     match ScopeSet::from_words(scopes.iter().map(String::as_str)) {
         Ok(scopes) if !scopes.is_empty() => Ok(scopes),
         Ok(_) | Err(_) => Err(ClientError::NoScope),

@@ -1,8 +1,11 @@
 //! One file for each group of endpoints, each with its routes.
 
+mod admin_accounts;
 mod admin_breakers;
+mod admin_grants;
 mod admin_keys;
 mod admin_mfa;
+mod admin_roles;
 mod admin_users;
 mod health;
 mod login;
@@ -39,6 +42,9 @@ pub(crate) fn all() -> Vec<OpenApiRouter<Arc<AuthService>>> {
         me::routes(),
         admin_users::routes(),
         admin_mfa::routes(),
+        admin_accounts::routes(),
+        admin_grants::routes(),
+        admin_roles::routes(),
         admin_breakers::routes(),
         admin_keys::routes(),
         revocations::routes(),

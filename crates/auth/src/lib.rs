@@ -8,6 +8,8 @@
 //! token leaves before its session and its audit rows are committed; nothing of the input is in an answer.
 
 mod accounts;
+mod admin_scope;
+mod administrator;
 mod answer;
 mod caller;
 mod client_authentication;
@@ -23,12 +25,14 @@ mod log_watch;
 mod metrics;
 mod oauth;
 mod openapi;
+mod page;
 mod pages;
 pub mod password;
 mod plain_name;
 mod random;
 mod request;
 mod rights;
+mod roles;
 mod router;
 mod second_factor;
 mod service;
@@ -43,5 +47,6 @@ pub use accounts::{AccountError, NewAccount, Strength, create_user};
 pub use clients::{ClientError, client_party, create_client};
 pub use elsewhere::Elsewhere;
 pub use plain_name::{BadName, TenantError, check_tenant};
+pub use roles::{RoleError, UnknownScope, change_role, create_role, delete_role, grant_reason};
 pub use service::{AuthParts, AuthService, Clock};
 pub use signing_keys::{KeptKeys, KeysError, RetiredKey, SigningKeys};

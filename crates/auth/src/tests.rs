@@ -1,6 +1,7 @@
 //! The service as the gateway sees it: whole requests into the router, a real SQLite database, a clock set by hand.
 
 mod accounts;
+mod administration;
 mod breakers;
 mod clients;
 mod described;

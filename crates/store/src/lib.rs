@@ -53,4 +53,4 @@ pub use sessions::{
     NewSession, OthersEnd, Presented, Rotation, Session, SessionEnd, Sessions, SessionsInRedis,
 };
 pub use store::{Observer, OpenMode, Store};
-pub use users::{NewUser, User};
+pub use users::{NewUser, User, UserChange};

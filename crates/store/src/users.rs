@@ -92,6 +92,13 @@ impl User {
     }
 }
 
+/// What is to become of a user. `None` leaves as it is, `Some(None)` removes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UserChange<'a> {
+    pub display_name: Option<Option<&'a str>>,
+    pub tenant: Option<Option<&'a str>>,
+}
+
 /// What a user begins with. The `_key` fields are the mapped forms that names are compared in; a username's must not contain `@`
 /// and an e-mail address's must, so that neither can be taken for the other (`Conflict` otherwise, and where both are absent).
 #[derive(Clone, Debug, Default)]
@@ -204,16 +211,22 @@ impl Store {
         self.finish(tx, id, event).await
     }
 
-    /// As [`Store::set_disabled`], but sessions go on.
-    pub async fn set_tenant(
+    /// As [`Store::set_disabled`] where the tenant changes, but sessions go on.
+    pub async fn change_user(
         &self,
         id: &str,
-        tenant: Option<&str>,
+        wanted: &UserChange<'_>,
         change: &RightsChange<'_>,
     ) -> Result<User, StoreError> {
         let mut tx = self.engine.begin().await?;
         let turn = Turn::take(&mut tx, change).await?;
-        if tx.execute(SET_TENANT, values![id, tenant]).await? > 0 {
+        if let Some(display_name) = wanted.display_name {
+            tx.execute(SET_PROFILE, values![id, display_name, change.event.at])
+                .await?;
+        }
+        if let Some(tenant) = wanted.tenant
+            && tx.execute(SET_TENANT, values![id, tenant]).await? > 0
+        {
             outdate_tokens(&mut tx, id, change.until, change.event).await?;
         }
         turn.end(&mut tx).await?;

@@ -19,9 +19,8 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
+    admin_scope::AdminScope,
     answer::{self, Refusal},
-    caller::AdminScope,
-    issue::party_of,
     openapi::{refusals::NotFound, tags},
     request::{self, Call},
     service::AuthService,
@@ -137,7 +136,7 @@ async fn force(
     upstream: Result<Path<String>, PathRejection>,
     body: Request<Body>,
 ) -> Result<Response, Refusal> {
-    let caller = service
+    let administrator = service
         .administrator(&headers, AdminScope::BreakersWrite, &call)
         .await?;
     let Ok(Path(upstream)) = upstream else {
@@ -154,7 +153,7 @@ async fn force(
         None => Action::BreakerReleased,
     };
     let event = service
-        .event(&call, action, Outcome::Success, party_of(&caller.user))
+        .event(&call, action, Outcome::Success, administrator.party.clone())
         .on(Party::new(PartyKind::Upstream, &*view.upstream))
         .because(view.state.as_str());
     service.desk.offer(event, service.now());

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::Response,
 };
-use portcullis_audit::{Action, Event, Outcome, rfc3339};
+use portcullis_audit::{Action, Event, rfc3339};
 use portcullis_policy::rejection::Rejection;
 use portcullis_tokens::{
     Revocation,
@@ -19,9 +19,8 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
+    admin_scope::AdminScope,
     answer::{self, Refusal},
-    caller::AdminScope,
-    issue::party_of,
     openapi::{
         refusals::{Conflict, NotFound},
         tags,
@@ -196,11 +195,10 @@ async fn retire(
 impl AuthService {
     /// Who asks for a change of the keys; the action is for whoever carries it out.
     async fn key_change(&self, headers: &HeaderMap, call: &Call) -> Result<Event, Refusal> {
-        let caller = self
+        let administrator = self
             .administrator(headers, AdminScope::KeysRotate, call)
             .await?;
-        let actor = party_of(&caller.user);
-        Ok(self.event(call, Action::SigningKeyCreated, Outcome::Success, actor))
+        Ok(self.done_by(&administrator, Action::SigningKeyCreated, call))
     }
 
     /// The change is committed, and will be taken over a second later if it fails now.

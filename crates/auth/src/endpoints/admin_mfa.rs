@@ -7,15 +7,15 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use portcullis_audit::{Action, Outcome};
+use portcullis_audit::Action;
 use portcullis_policy::rejection::Rejection;
 use portcullis_store::StoreError;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use crate::{
+    admin_scope::AdminScope,
     answer::Refusal,
-    caller::AdminScope,
     issue::party_of,
     openapi::{
         refusals::{Conflict, NotFound},
@@ -52,21 +52,19 @@ async fn remove(
     headers: HeaderMap,
     id: Result<Path<Uuid>, PathRejection>,
 ) -> Result<Response, Refusal> {
-    let caller = service
+    let administrator = service
         .administrator(&headers, AdminScope::UsersWrite, &call)
         .await?;
     let Ok(Path(id)) = id else {
         return Err(Rejection::RouteNotFound.into());
     };
     let id = id.to_string();
-    if id == caller.user.id {
+    if id == administrator.party.id {
         return Err(Rejection::Conflict.into());
     }
-    let user = service.store.user(&id).await?;
-    let user = user.ok_or(Rejection::RouteNotFound)?;
-    let actor = party_of(&caller.user);
+    let user = service.user_in_reach(&administrator, &id, &call).await?;
     let event = service
-        .event(&call, Action::MfaDisabled, Outcome::Success, actor)
+        .done_by(&administrator, Action::MfaDisabled, &call)
         .on(party_of(&user));
     match service.store.remove_totp(&id, None, &[event]).await {
         Err(StoreError::NotFound) => Err(Rejection::RouteNotFound.into()),

@@ -1,5 +1,5 @@
-//! Administration of users, for tokens of the resource `portcullis`: `GET /v1/admin/users`, and `disable` and `enable`
-//! of one of them.
+//! Users as administrators see them, for tokens of the resource `portcullis`: `GET /v1/admin/users` and one of them, and
+//! `disable` and `enable`.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri},
     response::Response,
 };
-use portcullis_audit::{Action, Outcome};
+use portcullis_audit::Action;
 use portcullis_policy::rejection::Rejection;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -17,24 +17,24 @@ use uuid::Uuid;
 
 use super::profile::{self, Profile};
 use crate::{
+    admin_scope::AdminScope,
     answer::{self, Refusal},
-    caller::AdminScope,
     issue::party_of,
     openapi::{
         refusals::{Conflict, NotFound},
         tags,
     },
+    page,
     request::{Call, malformed_field},
     service::AuthService,
 };
 
-const DEFAULT_PAGE: u32 = 50;
-const MAX_PAGE: u32 = 100;
 const BAD_PAGE: &str = "The query takes after, the id of a user, and limit, from 1 to 100.";
 
 pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
     OpenApiRouter::new()
         .routes(routes!(list))
+        .routes(routes!(show))
         .routes(routes!(disable))
         .routes(routes!(enable))
 }
@@ -57,7 +57,7 @@ struct Users {
     next: Option<String>,
 }
 
-type PathId = Result<Path<Uuid>, PathRejection>;
+pub(super) type PathId = Result<Path<Uuid>, PathRejection>;
 
 /// List users
 ///
@@ -86,20 +86,10 @@ async fn list(
     let Ok(Query(page)) = Query::<Page>::try_from_uri(&uri) else {
         return Err(malformed_field(BAD_PAGE));
     };
-    let limit = page.limit.unwrap_or(DEFAULT_PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(malformed_field(BAD_PAGE));
-    }
+    let limit = page::limit(page.limit, BAD_PAGE)?;
     let after = page.after.map(|id| id.to_string());
-    // One more than asked for tells whether there is a next page.
-    let mut users = service.store.users(after.as_deref(), limit + 1).await?;
-    let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
-    let has_more = users.len() > wanted;
-    users.truncate(wanted);
-    let next = users
-        .last()
-        .filter(|_| has_more)
-        .map(|user| user.id.clone());
+    let users = service.store.users(after.as_deref(), limit + 1).await?;
+    let (users, next) = page::cut(users, limit, |user| user.id.clone());
     Ok(answer::json(
         StatusCode::OK,
         Users {
@@ -107,6 +97,36 @@ async fn list(
             next,
         },
     ))
+}
+
+/// Show a user
+#[utoipa::path(
+    get,
+    path = "/v1/admin/users/{id}",
+    operation_id = "show_user",
+    tag = tags::ADMINISTRATION,
+    security(("bearer" = ["users:read"])),
+    params(("id" = Uuid, Path, description = "The user.")),
+    responses(
+        (status = 200, description = "The user.", body = Profile, example = json!(profile::example())),
+        NotFound,
+    ),
+)]
+async fn show(
+    State(service): State<Arc<AuthService>>,
+    call: Call,
+    headers: HeaderMap,
+    id: PathId,
+) -> Result<Response, Refusal> {
+    service
+        .administrator(&headers, AdminScope::UsersRead, &call)
+        .await?;
+    let Ok(Path(id)) = id else {
+        return Err(Rejection::RouteNotFound.into());
+    };
+    let user = service.store.user(&id.to_string()).await?;
+    let user = user.ok_or(Rejection::RouteNotFound)?;
+    Ok(answer::json(StatusCode::OK, Profile::from(user)))
 }
 
 /// Disable a user
@@ -166,15 +186,15 @@ impl AuthService {
         headers: &HeaderMap,
         call: &Call,
     ) -> Result<Response, Refusal> {
-        let caller = self
+        let administrator = self
             .administrator(headers, AdminScope::UsersWrite, call)
             .await?;
         let Ok(Path(id)) = id else {
             return Err(Rejection::RouteNotFound.into());
         };
         let id = id.to_string();
-        // Whoever disables stays, so that an installation never loses its last administrator this way.
-        if disabled && id == caller.user.id {
+        // A slip of the hand more often than a wish; that the last administrator stays is seen to elsewhere.
+        if disabled && id == administrator.party.id {
             return Err(Rejection::Conflict.into());
         }
         let action = if disabled {
@@ -182,20 +202,17 @@ impl AuthService {
         } else {
             Action::UserEnabled
         };
-        let target = self
-            .store
-            .user(&id)
-            .await?
-            .ok_or(Rejection::RouteNotFound)?;
+        let target = self.user_in_reach(&administrator, &id, call).await?;
         let event = self
-            .event(call, action, Outcome::Success, party_of(&caller.user))
+            .done_by(&administrator, action, call)
             .on(party_of(&target));
-        let until = self.last_expiry();
+        let change = self.rights_change(&event);
         let user = self
             .store
-            .set_disabled(&id, disabled, &self.rights_change(&event))
-            .await?;
-        self.outdate(&user, until);
+            .set_disabled(&id, disabled, &change)
+            .await
+            .map_err(answer::of_change)?;
+        self.outdate(&user, change.until);
         Ok(answer::json(StatusCode::OK, Profile::from(user)))
     }
 }

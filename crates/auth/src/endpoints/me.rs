@@ -23,7 +23,7 @@ use crate::{
 };
 
 const MAX_DISPLAY_NAME_CHARS: usize = 100;
-const BAD_DISPLAY_NAME: &str = "A display name has 1 to 100 characters, no control characters and no blanks around it; null removes it.";
+pub(super) const BAD_DISPLAY_NAME: &str = "A display name has 1 to 100 characters, no control characters and no blanks around it; null removes it.";
 
 pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
     OpenApiRouter::new()
@@ -109,7 +109,7 @@ async fn change(
 }
 
 /// Free text, except for what would rearrange the text around it.
-fn is_display_name(name: &str) -> bool {
+pub(super) fn is_display_name(name: &str) -> bool {
     let rearranges = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     (1..=MAX_DISPLAY_NAME_CHARS).contains(&name.chars().count())
         && name.trim() == name

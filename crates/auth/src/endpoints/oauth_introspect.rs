@@ -110,10 +110,11 @@ impl AuthService {
         token: &str,
         client: &Client,
     ) -> Result<Option<Map<String, Value>>, OAuthRefusal> {
-        let Some((principal, _holder)) = self.holder_of(token).await? else {
+        let Some(holder) = self.holder_of(token).await? else {
             return Ok(None);
         };
-        if !self.may_be_told(client, &principal) || !self.has_session(&principal).await? {
+        let principal = holder.principal();
+        if !self.may_be_told(client, principal) || !self.has_session(principal).await? {
             return Ok(None);
         }
         Ok(claims_of(token).map(active))

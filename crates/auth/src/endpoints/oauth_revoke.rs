@@ -118,12 +118,14 @@ impl AuthService {
         revoker: &Revoker,
         call: &Call,
     ) -> Result<(), OAuthRefusal> {
-        let Some((principal, holder)) = self.holder_of(token).await? else {
+        let Some(holder) = self.holder_of(token).await? else {
             return Ok(());
         };
+        let principal = holder.principal();
         match principal.session() {
             Some(sid) if principal.client_id() == Some(revoker.client_id()) => {
-                self.end_tokens_of(&principal, sid, holder, call).await
+                self.end_tokens_of(principal, sid, holder.party(), call)
+                    .await
             }
             Some(_) | None => Ok(()),
         }

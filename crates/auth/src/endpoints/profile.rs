@@ -1,6 +1,6 @@
 //! A user as others and the user itself may see it. Built field by field: what is added to the table stays inside.
 
-use portcullis_store::User;
+use portcullis_store::{Grant, User};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -15,16 +15,40 @@ pub(crate) struct Profile {
     /// Somebody has read what was sent there.
     email_verified: bool,
     display_name: Option<String>,
+    /// The names of all roles, sorted.
     roles: Vec<String>,
+    /// The same roles with the tenants that they hold in.
+    grants: Vec<ProfileGrant>,
+    /// The tenant that the user belongs to.
+    tenant: Option<String>,
     disabled: bool,
     /// RFC 3339, in UTC.
     created_at: String,
+}
+
+/// A role of a user.
+#[derive(Serialize, ToSchema)]
+struct ProfileGrant {
+    role: String,
+    /// Where it holds; null where the user is at home.
+    tenant: Option<String>,
+}
+
+impl From<Grant> for ProfileGrant {
+    fn from(grant: Grant) -> Self {
+        Self {
+            role: grant.role,
+            tenant: grant.tenant,
+        }
+    }
 }
 
 impl From<User> for Profile {
     fn from(user: User) -> Self {
         Self {
             roles: user.roles().into_iter().map(str::to_owned).collect(),
+            grants: user.grants.into_iter().map(ProfileGrant::from).collect(),
+            tenant: user.tenant,
             id: user.id,
             username: user.username,
             email: user.email,
@@ -45,6 +69,8 @@ pub(crate) fn example() -> Value {
         "email_verified": true,
         "display_name": null,
         "roles": ["guest"],
+        "grants": [{"role": "guest", "tenant": null}],
+        "tenant": null,
         "disabled": false,
         "created_at": "2027-01-15T08:00:00.000Z",
     })

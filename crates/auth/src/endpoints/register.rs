@@ -20,11 +20,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::profile::{self, Profile};
 use crate::{
     accounts::{AccountError, NewAccount, Strength, create_user},
+    admin_scope::AdminScope,
     answer::{self, Refusal},
-    caller::AdminScope,
     entitlement::{Wanted, entitle},
     identifiers::{Email, Username},
-    issue::{Issued, party_of},
+    issue::Issued,
     openapi::{
         also,
         refusals::{Conflict, WeakPassword},
@@ -120,21 +120,19 @@ impl AuthService {
         match self.config.registration {
             Registration::Open => Ok(Party::anonymous()),
             Registration::Admin => {
-                let caller = self
+                let administrator = self
                     .administrator(headers, AdminScope::UsersWrite, call)
                     .await?;
-                Ok(party_of(&caller.user))
+                Ok(administrator.party)
             }
         }
     }
 
     async fn register(&self, body: Registering, event: Event) -> Result<User, Refusal> {
-        let username = body.username.as_deref().map(Username::parse).transpose();
-        let email = body.email.as_deref().map(Email::parse).transpose();
         let roles: Vec<&str> = self.config.default_role.as_deref().into_iter().collect();
         let account = NewAccount {
-            username: username.map_err(|_why| malformed_field(BAD_USERNAME))?,
-            email: email.map_err(|_why| malformed_field(BAD_EMAIL))?,
+            username: parse_username(body.username.as_deref())?,
+            email: parse_email(body.email.as_deref())?,
             password: body.password,
             roles: &roles,
             tenant: None,
@@ -162,7 +160,17 @@ impl AuthService {
     }
 }
 
-fn refused_account(error: AccountError) -> Refusal {
+pub(super) fn parse_username(name: Option<&str>) -> Result<Option<Username>, Refusal> {
+    let parsed = name.map(Username::parse).transpose();
+    parsed.map_err(|_why| malformed_field(BAD_USERNAME))
+}
+
+pub(super) fn parse_email(address: Option<&str>) -> Result<Option<Email>, Refusal> {
+    let parsed = address.map(Email::parse).transpose();
+    parsed.map_err(|_why| malformed_field(BAD_EMAIL))
+}
+
+pub(super) fn refused_account(error: AccountError) -> Refusal {
     match error {
         AccountError::Name(_) => malformed_field(BAD_USERNAME),
         AccountError::Nameless => malformed_field(NAMELESS),

@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
+    admin_scope::AdminScope,
     answer::{self, Refusal},
     openapi::tags,
     request::{Call, malformed_field},
@@ -88,7 +89,9 @@ async fn follow(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Refusal> {
-    service.revocation_reader(&headers, &call).await?;
+    service
+        .administrator(&headers, AdminScope::RevocationsRead, &call)
+        .await?;
     let Ok(Query(place)) = Query::<Place>::try_from_uri(&uri) else {
         return Err(malformed_field(BAD_QUERY));
     };

@@ -5,7 +5,7 @@ use portcullis_tokens::Revocation;
 use tokio::task::JoinSet;
 
 use super::bench::{Bench, LATER, NOW, anywhere, change, event};
-use crate::{Grant, MAX_GRANTS, RoleGrant, StoreError, User};
+use crate::{Grant, MAX_GRANTS, RoleGrant, StoreError, User, UserChange};
 
 const ADMINISTERS: &str = "roles:write users:write";
 
@@ -13,6 +13,13 @@ fn within<'a>(role: &'a str, tenant: &'a str) -> RoleGrant<'a> {
     RoleGrant {
         role,
         tenant: Some(tenant),
+    }
+}
+
+fn to_tenant(tenant: Option<&str>) -> UserChange<'_> {
+    UserChange {
+        tenant: Some(tenant),
+        ..UserChange::default()
     }
 }
 
@@ -272,7 +279,11 @@ pub(super) async fn a_change_of_tenant_outdates_the_tokens_once(bench: &Bench) {
     let move_to = async |tenant| {
         bench
             .store
-            .set_tenant(&saad.id, tenant, &change(&event(Action::UserChanged)))
+            .change_user(
+                &saad.id,
+                &to_tenant(tenant),
+                &change(&event(Action::UserChanged)),
+            )
             .await
             .unwrap()
     };
@@ -313,7 +324,7 @@ pub(super) async fn the_last_administrator_stays_whatever_the_change(bench: &Ben
             .await
             .map(drop),
         store
-            .set_tenant(&last.id, Some("acme"), &change(&changed))
+            .change_user(&last.id, &to_tenant(Some("acme")), &change(&changed))
             .await
             .map(drop),
         store
@@ -340,7 +351,7 @@ pub(super) async fn a_user_of_a_tenant_is_no_administrator(bench: &Bench) {
     let changed = event(Action::UserChanged);
     bench
         .store
-        .set_tenant(&of_tenant.id, Some("acme"), &change(&changed))
+        .change_user(&of_tenant.id, &to_tenant(Some("acme")), &change(&changed))
         .await
         .unwrap();
     let visitor = bench.user("visitor").await;

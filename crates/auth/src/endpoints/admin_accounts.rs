@@ -1,0 +1,290 @@
+//! Making, changing and deleting users, for tokens of the resource `portcullis`: `POST /v1/admin/users`, and `PATCH` and
+//! `DELETE` of one of them.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Path, Request, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use portcullis_audit::Action;
+use portcullis_policy::rejection::Rejection;
+use portcullis_store::{Grant, RoleGrant, UserChange};
+use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    admin_users::PathId,
+    me::{BAD_DISPLAY_NAME, is_display_name},
+    profile::{self, Profile},
+    register::{parse_email, parse_username, refused_account},
+};
+use crate::{
+    accounts::{NewAccount, Strength, create_user},
+    admin_scope::AdminScope,
+    administrator::Administrator,
+    answer::{self, Refusal},
+    issue::party_of,
+    openapi::{
+        refusals::{Conflict, NotFound, WeakPassword},
+        tags,
+    },
+    password::Password,
+    plain_name::check_tenant,
+    request::{self, Call, malformed_field},
+    rights::{Rights, gives},
+    service::AuthService,
+};
+
+pub(super) const BAD_TENANT: &str =
+    "A tenant is named by 1 to 64 letters, digits, dots, underscores and hyphens.";
+const NO_SUCH_ROLE: &str = "Each role must be one that there is.";
+const TOO_MANY_ROLES: &str = "A new user has 16 roles at the most.";
+const MAX_ROLES: usize = 16;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
+    OpenApiRouter::new()
+        .routes(routes!(create))
+        .routes(routes!(change, delete))
+}
+
+/// Deliberately without `Debug`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewUser)]
+struct New {
+    /// One of the two, or both.
+    #[serde(default)]
+    username: Option<String>,
+    #[serde(default)]
+    email: Option<String>,
+    password: Password,
+    /// The default role where absent.
+    #[serde(default)]
+    roles: Option<Vec<String>>,
+    /// The tenant that the user belongs to.
+    #[serde(default)]
+    tenant: Option<String>,
+}
+
+/// What is absent stays as it is.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = UserChange)]
+struct Change {
+    /// Null removes it.
+    #[serde(default, deserialize_with = "present")]
+    display_name: Option<Option<String>>,
+    /// Null takes the user out of the tenant.
+    #[serde(default, deserialize_with = "present")]
+    tenant: Option<Option<String>>,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Make a user
+///
+/// With roles that give nothing beyond what whoever asks has as well. Unlike a registration it answers without tokens.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/users",
+    operation_id = "create_user",
+    tag = tags::ADMINISTRATION,
+    security(("bearer" = ["users:write"])),
+    request_body(content = New, example = json!({
+        "username": "saad", "password": "a horse of no particular colour", "roles": ["guest"],
+    })),
+    responses(
+        (status = 201, description = "The new user.", body = Profile, example = json!(profile::example())),
+        Conflict,
+        WeakPassword,
+    ),
+)]
+async fn create(
+    State(service): State<Arc<AuthService>>,
+    call: Call,
+    request: Request<Body>,
+) -> Result<Response, Refusal> {
+    let administrator = service
+        .administrator(request.headers(), AdminScope::UsersWrite, &call)
+        .await?;
+    let new: New = request::json(request).await?;
+    let roles = service.first_roles(&administrator, &new, &call).await?;
+    if new
+        .tenant
+        .as_deref()
+        .is_some_and(|tenant| check_tenant(tenant).is_err())
+    {
+        return Err(malformed_field(BAD_TENANT));
+    }
+    let account = NewAccount {
+        username: parse_username(new.username.as_deref())?,
+        email: parse_email(new.email.as_deref())?,
+        password: new.password,
+        roles: &roles.iter().map(String::as_str).collect::<Vec<_>>(),
+        tenant: new.tenant.as_deref(),
+        strength: Strength::Judged,
+    };
+    let event = service.done_by(&administrator, Action::UserCreated, &call);
+    let user = create_user(&service.store, &service.hasher, account, event)
+        .await
+        .map_err(refused_account)?;
+    Ok(answer::json(StatusCode::CREATED, Profile::from(user)))
+}
+
+/// Change a user
+///
+/// A change of tenant ends the user's tokens. Only who has all rights of the user may change it.
+#[utoipa::path(
+    patch,
+    path = "/v1/admin/users/{id}",
+    operation_id = "change_user",
+    tag = tags::ADMINISTRATION,
+    security(("bearer" = ["users:write"])),
+    params(("id" = Uuid, Path, description = "The user.")),
+    request_body(content = Change, example = json!({"tenant": "acme"})),
+    responses(
+        (status = 200, description = "The user as it is now.", body = Profile, example = json!(profile::example())),
+        NotFound,
+        Conflict,
+    ),
+)]
+async fn change(
+    State(service): State<Arc<AuthService>>,
+    call: Call,
+    id: PathId,
+    request: Request<Body>,
+) -> Result<Response, Refusal> {
+    let administrator = service
+        .administrator(request.headers(), AdminScope::UsersWrite, &call)
+        .await?;
+    let Ok(Path(id)) = id else {
+        return Err(Rejection::RouteNotFound.into());
+    };
+    let wanted: Change = request::json(request).await?;
+    let changes = wanted.checked()?;
+    let target = service
+        .user_in_reach(&administrator, &id.to_string(), &call)
+        .await?;
+    let event = service
+        .done_by(&administrator, Action::UserChanged, &call)
+        .on(party_of(&target));
+    let change = service.rights_change(&event);
+    let user = service
+        .store
+        .change_user(&target.id, &changes, &change)
+        .await
+        .map_err(answer::of_change)?;
+    service.outdate(&user, change.until);
+    Ok(answer::json(StatusCode::OK, Profile::from(user)))
+}
+
+/// Delete a user
+///
+/// With its sessions and everything else that is kept of it, but for the audit log. The last administrator stays.
+#[utoipa::path(
+    delete,
+    path = "/v1/admin/users/{id}",
+    operation_id = "delete_user",
+    tag = tags::ADMINISTRATION,
+    security(("bearer" = ["users:write"])),
+    params(("id" = Uuid, Path, description = "The user.")),
+    responses(
+        (status = 204, description = "The user is gone."),
+        NotFound,
+        Conflict,
+    ),
+)]
+async fn delete(
+    State(service): State<Arc<AuthService>>,
+    call: Call,
+    headers: HeaderMap,
+    id: PathId,
+) -> Result<Response, Refusal> {
+    let administrator = service
+        .administrator(&headers, AdminScope::UsersWrite, &call)
+        .await?;
+    let Ok(Path(id)) = id else {
+        return Err(Rejection::RouteNotFound.into());
+    };
+    let target = service
+        .user_in_reach(&administrator, &id.to_string(), &call)
+        .await?;
+    let event = service
+        .done_by(&administrator, Action::UserDeleted, &call)
+        .on(party_of(&target));
+    let change = service.rights_change(&event);
+    let user = service
+        .store
+        .delete_user(&target.id, &change)
+        .await
+        .map_err(answer::of_change)?;
+    service.outdate(&user, change.until);
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+impl Change {
+    fn checked(&self) -> Result<UserChange<'_>, Refusal> {
+        let display_name = self.display_name.as_ref().map(Option::as_deref);
+        if display_name
+            .flatten()
+            .is_some_and(|name| !is_display_name(name))
+        {
+            return Err(malformed_field(BAD_DISPLAY_NAME));
+        }
+        let tenant = self.tenant.as_ref().map(Option::as_deref);
+        if tenant
+            .flatten()
+            .is_some_and(|tenant| check_tenant(tenant).is_err())
+        {
+            return Err(malformed_field(BAD_TENANT));
+        }
+        Ok(UserChange {
+            display_name,
+            tenant,
+        })
+    }
+}
+
+impl AuthService {
+    /// Those named, which the administrator must be able to give, or the default role, which anybody gets.
+    async fn first_roles(
+        &self,
+        administrator: &Administrator,
+        new: &New,
+        call: &Call,
+    ) -> Result<Vec<String>, Refusal> {
+        let Some(roles) = &new.roles else {
+            return Ok(self.config.default_role.iter().cloned().collect());
+        };
+        if roles.len() > MAX_ROLES {
+            return Err(malformed_field(TOO_MANY_ROLES));
+        }
+        for role in roles {
+            let grant = RoleGrant { role, tenant: None };
+            let rights = self.rights_of_grant(grant).await?;
+            let rights = rights.ok_or_else(|| malformed_field(NO_SUCH_ROLE))?;
+            self.check_covers(administrator, &rights, call)?;
+        }
+        Ok(roles.clone())
+    }
+
+    /// What a role gives now; `None` if there is no such role.
+    pub(super) async fn rights_of_grant(
+        &self,
+        grant: RoleGrant<'_>,
+    ) -> Result<Option<Rights>, Refusal> {
+        let kept = self.store.role(grant.role).await?;
+        let grant = Grant {
+            role: grant.role.to_owned(),
+            tenant: grant.tenant.map(str::to_owned),
+            kept_scopes: kept.map(|role| role.scopes),
+        };
+        Ok(gives(&self.config, &grant).map(Rights::from))
+    }
+}
