@@ -72,6 +72,7 @@ mod limit_keys;
 #[cfg(test)]
 mod outliers;
 #[cfg(test)]
+mod passwords;
 mod postgres;
 #[cfg(test)]
 mod provider_sign_in;
@@ -95,9 +96,9 @@ mod retries;
 mod revocation_feed;
 #[cfg(test)]
 mod route_guards;
+mod schemathesis;
 #[cfg(test)]
 mod second_factors;
-mod schemathesis;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]

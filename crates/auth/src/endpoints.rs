@@ -3,6 +3,7 @@
 mod admin_accounts;
 mod admin_breakers;
 mod admin_grants;
+mod admin_import;
 mod admin_keys;
 mod admin_mfa;
 mod admin_roles;
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<OpenApiRouter<Arc<AuthService>>> {
         second_factor::routes(),
         me::routes(),
         admin_users::routes(),
+        admin_import::routes(),
         admin_mfa::routes(),
         admin_accounts::routes(),
         admin_grants::routes(),

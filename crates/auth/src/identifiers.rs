@@ -10,6 +10,7 @@ use unicode_security::{GeneralSecurityProfile, RestrictionLevel, RestrictionLeve
 
 /// RFC 5321 section 4.5.3.1.3, less the angle brackets. User names have the same bound, so that one check serves both.
 pub const MAX_NAME_BYTES: usize = 254;
+const MAX_DISPLAY_NAME_CHARS: usize = 100;
 const MAX_LOCAL_PART_BYTES: usize = 64;
 const MAX_LABEL_BYTES: usize = 63;
 
@@ -96,6 +97,14 @@ impl Email {
     pub fn key(&self) -> &str {
         &self.key
     }
+}
+
+/// Free text, except for what would rearrange the text around it.
+pub(crate) fn is_display_name(name: &str) -> bool {
+    let rearranges = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    (1..=MAX_DISPLAY_NAME_CHARS).contains(&name.chars().count())
+        && name.trim() == name
+        && !name.chars().any(|c| c.is_control() || rearranges(c))
 }
 
 /// The key to look an account up by. `None` for what can be nobody's name: the caller goes on and finds nobody, so that

@@ -6,6 +6,7 @@ mod breakers;
 mod clients;
 mod described;
 mod hostile;
+mod imports;
 mod keys;
 mod login;
 mod oauth;

@@ -65,6 +65,8 @@ pub enum Rejection {
         /// A sentence that says which rule was missed.
         reason: &'static str,
     },
+    /// What another system made of a password, and this gateway would not run.
+    UnusableHash,
     InternalError,
 }
 
@@ -87,7 +89,7 @@ impl Rejection {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::WeakPassword { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::WeakPassword { .. } | Self::UnusableHash => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
@@ -131,6 +133,7 @@ impl Rejection {
             Self::Conflict => "conflict",
             Self::UnsupportedMediaType => "unsupported-media-type",
             Self::WeakPassword { .. } => "weak-password",
+            Self::UnusableHash => "unusable-hash",
             Self::InternalError => "internal-error",
         }
     }
@@ -165,6 +168,7 @@ impl Rejection {
             Self::Conflict => "Conflict",
             Self::UnsupportedMediaType => "Unsupported media type",
             Self::WeakPassword { .. } => "Password too weak",
+            Self::UnusableHash => "Password hash not usable",
             Self::InternalError => "Internal error",
         }
     }
@@ -224,6 +228,9 @@ impl Rejection {
             Self::Conflict => "This would collide with something that exists already.",
             Self::UnsupportedMediaType => "Send the body as application/json.",
             Self::WeakPassword { reason } => reason,
+            Self::UnusableHash => {
+                "The hash is not bcrypt, argon2 or scrypt in its usual form, or dearer than this gateway runs."
+            }
             Self::InternalError => {
                 "Something went wrong on our side. The request id helps to find out what."
             }
@@ -269,6 +276,7 @@ impl Rejection {
             | Self::Conflict
             | Self::UnsupportedMediaType
             | Self::WeakPassword { .. }
+            | Self::UnusableHash
             | Self::InternalError => Vec::new(),
         }
     }
@@ -303,6 +311,7 @@ impl Rejection {
             | Self::Conflict
             | Self::UnsupportedMediaType
             | Self::WeakPassword { .. }
+            | Self::UnusableHash
             | Self::InternalError => false,
         }
     }

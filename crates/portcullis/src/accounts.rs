@@ -33,10 +33,10 @@ impl Accounts {
     }
 
     /// Runs one piece of work and closes the database behind it.
-    pub(crate) fn block_on(
+    pub(crate) fn block_on<T>(
         &self,
-        work: impl Future<Output = anyhow::Result<()>>,
-    ) -> anyhow::Result<()> {
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
         self.tool.block_on(work)
     }
 

@@ -2,6 +2,7 @@
 //! change within a second. Passwords come from a file or standard input, never from the arguments, which every process
 //! on the machine can read.
 
+mod import;
 mod password;
 
 use std::{
@@ -43,6 +44,9 @@ pub(crate) enum Command {
     /// Give a user a role; its present tokens end
     #[command(after_help = "Example:\n  portcullis user grant saad staff")]
     Grant(Membership),
+    /// Take in users of another system with the hashes of their passwords: bcrypt, argon2, scrypt
+    #[command(after_help = "Example:\n  portcullis user import users.jsonl")]
+    Import(import::Import),
     /// Take a role from a user; its present tokens end
     #[command(after_help = "Example:\n  portcullis user revoke saad staff")]
     Revoke(Membership),
@@ -107,15 +111,15 @@ impl Membership {
 
 pub(crate) fn user(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
     let accounts = Accounts::open(config, "users")?;
-    accounts.block_on(Users(&accounts).carry_out(command))?;
-    Ok(ExitCode::SUCCESS)
+    accounts.block_on(Users(&accounts).carry_out(command))
 }
 
 struct Users<'a>(&'a Accounts);
 
 impl Users<'_> {
-    async fn carry_out(&self, command: Command) -> anyhow::Result<()> {
+    async fn carry_out(&self, command: Command) -> anyhow::Result<ExitCode> {
         match command {
+            Command::Import(import) => return self.import(&import).await,
             Command::Add(newcomer) => self.add(newcomer).await,
             Command::List(output) => self.list(output).await,
             Command::Disable(named) => self.set_disabled(&named, true).await,
@@ -123,7 +127,8 @@ impl Users<'_> {
             Command::Grant(membership) => self.grant(&membership).await,
             Command::Revoke(membership) => self.revoke(&membership).await,
             Command::ResetMfa(named) => self.reset_mfa(&named).await,
-        }
+        }?;
+        Ok(ExitCode::SUCCESS)
     }
 
     async fn add(&self, newcomer: Newcomer) -> anyhow::Result<()> {
@@ -264,8 +269,12 @@ impl Users<'_> {
             .with_context(|| format!("there is no user {login:?}"))
     }
 
+    async fn is_role(&self, role: &str) -> anyhow::Result<bool> {
+        Ok(self.0.auth.roles.contains_key(role) || self.0.store().role(role).await?.is_some())
+    }
+
     async fn check_role(&self, role: &str) -> anyhow::Result<()> {
-        if self.0.auth.roles.contains_key(role) || self.0.store().role(role).await?.is_some() {
+        if self.is_role(role).await? {
             return Ok(());
         }
         let known: Vec<&str> = self.0.auth.roles.keys().map(String::as_str).collect();

@@ -18,7 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     admin_users::PathId,
-    me::{BAD_DISPLAY_NAME, is_display_name},
+    me::BAD_DISPLAY_NAME,
     profile::{self, Profile},
     register::{parse_email, parse_username, refused_account},
 };
@@ -27,6 +27,7 @@ use crate::{
     admin_scope::AdminScope,
     administrator::Administrator,
     answer::{self, Refusal},
+    identifiers::is_display_name,
     issue::party_of,
     openapi::{
         refusals::{Conflict, NotFound, WeakPassword},

@@ -16,13 +16,13 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::profile::{self, Profile};
 use crate::{
     answer::{self, Refusal},
+    identifiers::is_display_name,
     issue::party_of,
     openapi::{also, tags},
     request::{self, Call, malformed_field},
     service::AuthService,
 };
 
-const MAX_DISPLAY_NAME_CHARS: usize = 100;
 pub(super) const BAD_DISPLAY_NAME: &str = "A display name has 1 to 100 characters, no control characters and no blanks around it; null removes it.";
 
 pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
@@ -106,12 +106,4 @@ async fn change(
         .set_profile(&caller.user.id, display_name, &event)
         .await?;
     Ok(answer::json(StatusCode::OK, Profile::from(user)))
-}
-
-/// Free text, except for what would rearrange the text around it.
-pub(super) fn is_display_name(name: &str) -> bool {
-    let rearranges = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    (1..=MAX_DISPLAY_NAME_CHARS).contains(&name.chars().count())
-        && name.trim() == name
-        && !name.chars().any(|c| c.is_control() || rearranges(c))
 }

@@ -71,6 +71,7 @@ refusals! {
     WeakPassword => Refused::Problem(Rejection::WeakPassword {
         reason: "The password is too short; length is what makes it strong.",
     });
+    UnusableHash => Refused::Problem(Rejection::UnusableHash);
     OAuthInvalidRequest => Refused::Fault(Fault::Request("Each parameter may stand once."));
     OAuthInvalidClient => Refused::Fault(Fault::Client);
     OAuthUnsupportedGrantType => Refused::Fault(Fault::GrantType);

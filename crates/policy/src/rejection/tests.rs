@@ -50,6 +50,7 @@ fn every_rejection() -> Vec<Rejection> {
         Rejection::WeakPassword {
             reason: "The password is too short.",
         },
+        Rejection::UnusableHash,
         Rejection::InternalError,
     ]
 }

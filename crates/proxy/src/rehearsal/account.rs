@@ -167,6 +167,7 @@ impl Step {
             | Rejection::Conflict
             | Rejection::UnsupportedMediaType
             | Rejection::WeakPassword { .. }
+            | Rejection::UnusableHash
             | Rejection::InternalError => Self::Hygiene,
         }
     }
