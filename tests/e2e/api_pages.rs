@@ -3,10 +3,19 @@
 
 use std::{fs, path::Path};
 
-use portcullis_harness::{browser::Browser, gateway::Gateway, upstream::Upstream};
+use portcullis_harness::{
+    browser::Browser,
+    client::Request,
+    gateway::Gateway,
+    upstream::Upstream,
+    wait::{self, PATIENCE},
+};
 use serde_json::{Value, json};
 
-use crate::stage::{self, PASSWORD};
+use crate::{
+    demo::demo,
+    stage::{self, PASSWORD},
+};
 
 /// Sign-in open to everybody, one protected service, the pages, and an issuer that is not where the page comes from.
 fn start(hotel: &Upstream) -> Gateway {
@@ -214,4 +223,37 @@ fn redoc_shows_the_document() {
     );
     visit.keep_picture("redoc.png");
     visit.expect_no_complaint_and_no_other_host();
+}
+
+#[test]
+fn the_shipped_file_leads_to_the_pages_and_their_headers_stand() {
+    let mut client = demo().client_at(90);
+    for page in ["/docs", "/api/docs", "/redoc"] {
+        let moved = client.get(page).unwrap();
+        let place = format!("{}/", page.rsplit('/').next().unwrap());
+        assert_eq!(
+            (moved.status, moved.field("location")),
+            (307, Some(&*place)),
+            "{page}"
+        );
+        let html = client.get(&format!("{page}/")).unwrap();
+        assert_eq!(html.status, 200, "{page}");
+        assert_eq!(html.field("x-frame-options"), Some("DENY"));
+        assert_eq!(html.field("x-content-type-options"), Some("nosniff"));
+        let policy = html.field("content-security-policy").unwrap();
+        assert!(policy.contains("script-src 'self';"), "{policy}");
+        let tag = html.field("etag").unwrap().to_owned();
+        let again = Request::get(format!("{page}/")).with("If-None-Match", tag);
+        assert_eq!(client.send(&again).unwrap().status, 304);
+    }
+    assert_eq!(
+        client.get("/openapi.json").unwrap().json()["openapi"],
+        "3.1.0"
+    );
+    let banner = wait::until("the banner", PATIENCE, || {
+        let text = demo().stdout();
+        text.contains("/docs").then_some(text)
+    });
+    let address = demo().house().places().listener;
+    assert!(banner.unwrap().contains(&format!("http://{address}/docs")));
 }

@@ -9,9 +9,11 @@ mod responses;
 mod schemes;
 mod values;
 
+use std::collections::BTreeMap;
+
 use portcullis_config::auth::Auth;
 use utoipa::openapi::{
-    ContactBuilder, InfoBuilder, OpenApi, PathItem, ServerBuilder, tag::TagBuilder,
+    ContactBuilder, InfoBuilder, OpenApi, PathItem, RefOr, Response, ServerBuilder, tag::TagBuilder,
 };
 use utoipa_axum::router::UtoipaMethodRouter;
 
@@ -70,12 +72,12 @@ pub(crate) fn document(mut collected: OpenApi, config: &Auth) -> OpenApi {
     components.security_schemes.extend(schemes::all(config));
     components.schemas.extend(responses::schemas());
     for (path, item) in &mut collected.paths.paths {
-        complete(path, item);
+        complete(path, item, &mut components.responses);
     }
     collected
 }
 
-fn complete(path: &str, item: &mut PathItem) {
+fn complete(path: &str, item: &mut PathItem, shared: &mut BTreeMap<String, RefOr<Response>>) {
     // HEAD and OPTIONS are answered by the router, not by a handler.
     let operations = [
         (&mut item.get, "get"),
@@ -89,7 +91,7 @@ fn complete(path: &str, item: &mut PathItem) {
         let Some(operation) = operation else {
             continue;
         };
-        responses::complete(path, operation);
+        responses::complete(path, operation, shared);
         // One handler for two methods has one name in its annotation.
         if seen.is_some() && seen == operation.operation_id {
             operation.operation_id = seen.as_ref().map(|id| format!("{id}_by_{method}"));

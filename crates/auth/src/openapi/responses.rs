@@ -1,7 +1,11 @@
 //! The refusals of an operation: those that its annotation names and those that follow from its form, put together by
-//! status.
+//! status. Operations that refuse in the same ways share one response.
 
-use std::{collections::BTreeMap, num::NonZeroU64, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU64,
+    time::Duration,
+};
 
 use portcullis_config::units::Rate;
 use portcullis_policy::{limits, rejection::Rejection};
@@ -9,7 +13,7 @@ use utoipa::openapi::{
     Content, Header, Object, ObjectBuilder, Ref, RefOr, Response, Type,
     example::ExampleBuilder,
     path::Operation,
-    schema::{KnownFormat, Schema, SchemaFormat},
+    schema::{AllOfBuilder, KnownFormat, Schema, SchemaFormat},
 };
 
 use super::{
@@ -21,7 +25,12 @@ use crate::oauth;
 const PROBLEM: &str = "Problem";
 const OAUTH_ERROR: &str = "OAuthError";
 
-pub(super) fn complete(path: &str, operation: &mut Operation) {
+/// `shared` are the responses of the whole document.
+pub(super) fn complete(
+    path: &str,
+    operation: &mut Operation,
+    shared: &mut BTreeMap<String, RefOr<Response>>,
+) {
     let answers = std::mem::take(&mut operation.responses.responses);
     let (answers, named): (BTreeMap<_, _>, BTreeMap<_, _>) = answers
         .into_iter()
@@ -38,9 +47,14 @@ pub(super) fn complete(path: &str, operation: &mut Operation) {
     for (status, refusals) in by_status {
         let responses = &mut operation.responses.responses;
         // What an annotation spells out by itself stands.
-        responses
-            .entry(status.to_string())
-            .or_insert_with(|| RefOr::T(response(&refusals)));
+        responses.entry(status.to_string()).or_insert_with(|| {
+            let name = name_of(status, &refusals);
+            let reference = Ref::from_response_name(&name);
+            shared
+                .entry(name)
+                .or_insert_with(|| RefOr::T(response(&refusals)));
+            RefOr::Ref(reference)
+        });
     }
 }
 
@@ -108,6 +122,16 @@ fn rate_limited() -> Rejection {
     Rejection::RateLimited(Box::new(refused))
 }
 
+/// OAuth has one word for several statuses.
+fn name_of(status: u16, refusals: &[Refused]) -> String {
+    let words = refusals.iter().map(Refused::word);
+    [status.to_string()]
+        .into_iter()
+        .chain(words.map(str::to_owned))
+        .collect::<Vec<_>>()
+        .join(".")
+}
+
 /// All of one status.
 fn response(refusals: &[Refused]) -> Response {
     let mut titles: Vec<_> = refusals.iter().map(Refused::title).collect();
@@ -115,7 +139,7 @@ fn response(refusals: &[Refused]) -> Response {
     let mut response = Response::new(format!("{}.", titles.join("; ")));
     for refused in refusals {
         let content = response.content.entry(refused.media_type().to_owned());
-        let content = content.or_insert_with(|| Content::new(Some(schema_of(refused))));
+        let content = content.or_insert_with(|| Content::new(Some(schema_of(refused, refusals))));
         let example = ExampleBuilder::new()
             .summary(refused.title())
             .value(Some(refused.body()));
@@ -140,11 +164,22 @@ fn canonical(name: &str) -> String {
     words.collect::<Vec<_>>().join("-")
 }
 
-fn schema_of(refused: &Refused) -> Ref {
-    Ref::from_schema_name(match refused {
-        Refused::Problem(_) => PROBLEM,
-        Refused::Fault(_) | Refused::OAuth(_) => OAUTH_ERROR,
-    })
+/// The form of a refusal, with the words that this response may have in it.
+fn schema_of(refused: &Refused, all: &[Refused]) -> Schema {
+    let (form, member) = match refused {
+        Refused::Problem(_) => (PROBLEM, "code"),
+        Refused::Fault(_) | Refused::OAuth(_) => (OAUTH_ERROR, "error"),
+    };
+    let same_form = |other: &&Refused| other.media_type() == refused.media_type();
+    let words: BTreeSet<_> = all.iter().filter(same_form).map(Refused::word).collect();
+    let word = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(words));
+    let narrowed = ObjectBuilder::new().property(member, word);
+    AllOfBuilder::new()
+        .item(Ref::from_schema_name(form))
+        .item(narrowed)
+        .into()
 }
 
 /// The two forms of a refusal.

@@ -25,6 +25,7 @@ struct Operation<'a> {
     place: String,
     path: &'a str,
     is: &'a Map<String, Value>,
+    document: &'a Value,
 }
 
 fn operations(document: &Value) -> Vec<Operation<'_>> {
@@ -37,6 +38,7 @@ fn operations(document: &Value) -> Vec<Operation<'_>> {
                 place: format!("{method} {path}"),
                 path,
                 is: operation.as_object().unwrap(),
+                document,
             })
     });
     let all: Vec<_> = all.collect();
@@ -50,13 +52,17 @@ impl Operation<'_> {
         text.unwrap_or_else(|| panic!("{} has no {field}", self.place))
     }
 
-    fn responses(&self) -> &Map<String, Value> {
-        self.is["responses"].as_object().unwrap()
+    /// By status, those that operations share looked up.
+    fn responses(&self) -> BTreeMap<&str, &Value> {
+        let responses = self.is["responses"].as_object().unwrap().iter();
+        responses
+            .map(|(status, response)| (status.as_str(), followed(self.document, response)))
+            .collect()
     }
 
     fn refuses_with(&self, status: u16, media_type: &str) -> bool {
         self.responses()
-            .get(&status.to_string())
+            .get(status.to_string().as_str())
             .is_some_and(|response| !response["content"][media_type].is_null())
     }
 
@@ -76,6 +82,16 @@ impl Operation<'_> {
             })
             .collect()
     }
+}
+
+/// What a reference leads to, where this is one.
+fn followed<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    let Some(reference) = value["$ref"].as_str() else {
+        return value;
+    };
+    let place = reference.strip_prefix('#').unwrap();
+    let target = document.pointer(place);
+    target.unwrap_or_else(|| panic!("{reference} is not there"))
 }
 
 /// The router tells its paths to nobody but whoever prints it.
@@ -214,8 +230,8 @@ fn every_operation_says_how_it_refuses() {
             );
         }
         assert!(operation.refuses_with(429, "application/problem+json"));
-        let words: Vec<_> = operation
-            .responses()
+        let responses = operation.responses();
+        let words: Vec<_> = responses
             .keys()
             .filter(|key| key.parse::<u16>().is_err())
             .collect();
@@ -252,9 +268,9 @@ fn every_body_has_an_example_that_fits_its_schema() {
             .is
             .get("requestBody")
             .map(|body| ("body".to_owned(), &body["content"]));
-        let given = operation.responses().iter().map(|(status, response)| {
+        let given = operation.responses().into_iter().map(|(status, response)| {
             assert_ne!(response["description"], "", "{} {status}", operation.place);
-            (status.clone(), &response["content"])
+            (status.to_owned(), &response["content"])
         });
         for (part, content) in taken.into_iter().chain(given) {
             let place = format!("{} {part}", operation.place);
@@ -292,13 +308,7 @@ fn gather<'a>(
     known: &mut BTreeSet<&'a str>,
     required: &mut BTreeSet<&'a str>,
 ) {
-    if let Some(reference) = schema["$ref"].as_str() {
-        let place = reference.strip_prefix('#').unwrap();
-        let target = document
-            .pointer(place)
-            .unwrap_or_else(|| panic!("{reference} is not there"));
-        gather(document, target, known, required);
-    }
+    let schema = followed(document, schema);
     for part in schema["allOf"].as_array().into_iter().flatten() {
         gather(document, part, known, required);
     }
