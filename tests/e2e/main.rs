@@ -73,6 +73,7 @@ mod limit_keys;
 mod outliers;
 #[cfg(test)]
 mod passwords;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod provider_sign_in;
@@ -96,6 +97,7 @@ mod retries;
 mod revocation_feed;
 #[cfg(test)]
 mod route_guards;
+#[cfg(test)]
 mod schemathesis;
 #[cfg(test)]
 mod second_factors;
