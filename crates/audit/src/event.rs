@@ -236,6 +236,8 @@ words! {
         ClientDeleted = "client_deleted",
         ClientDisabled = "client_disabled",
         ClientEnabled = "client_enabled",
+        /// It has another secret, or other keys.
+        ClientProofChanged = "client_proof_changed",
         /// A user who was signed in was asked for the password again. Only refusals are kept; a success shows in what it was for.
         PasswordConfirmed = "password_confirmed",
         /// The first proof was right; a second is asked for.

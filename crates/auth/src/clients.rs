@@ -1,11 +1,11 @@
-//! Clients: programs that get tokens with a secret. We make the secret (32 random bytes), show it once and keep its
-//! SHA-256, which is enough for what nobody chose and nobody can guess.
+//! Clients: programs that get tokens with a secret or a key of their own. We make the secret (32 random bytes), show it
+//! once and keep its SHA-256, which is enough for what nobody chose and nobody can guess. Of a key we have the public half.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use portcullis_audit::{Event, Party, PartyKind};
-use portcullis_config::auth::Auth;
-use portcullis_store::{Client, NewClient, Store, StoreError};
-use portcullis_tokens::ScopeSet;
+use portcullis_config::{auth::Auth, units::Timestamp};
+use portcullis_store::{Client, ClientProof, NewClient, Store, StoreError};
+use portcullis_tokens::{ClientKeys, ClientKeysError, ScopeSet};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -25,6 +25,8 @@ pub enum ClientError {
     #[error(transparent)]
     Scope(#[from] UnknownScope),
     #[error(transparent)]
+    Keys(#[from] ClientKeysError),
+    #[error(transparent)]
     Randomness(#[from] NoRandomness),
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -39,19 +41,78 @@ pub async fn create_client(
     scopes: &[String],
     created: Event,
 ) -> Result<(Client, SecretString), ClientError> {
-    plain_name::check(name)?;
-    let scopes = known_scopes(auth, scopes)?;
-    let secret = SecretString::from(URL_SAFE_NO_PAD.encode(random::bytes::<32>()?));
-    let client = NewClient {
-        id: random::row_id(created.at)?,
-        name: name.to_owned(),
-        secret_hash: hash(secret.expose_secret()),
-        scopes: scopes.line().to_owned(),
-        created_at: created.at,
-    };
+    let (secret, proof) = new_secret()?;
+    let client = new_client(auth, (name, scopes), proof, created.at)?;
     let target = client_party(&client.id, name);
     let client = store.create_client(&client, &created.on(target)).await?;
     Ok((client, secret))
+}
+
+/// As [`create_client`], for one that signs with a key of its own and has no secret. `public_keys` is a key set, one key of
+/// it, or a PEM block.
+pub async fn create_signing_client(
+    store: &Store,
+    auth: &Auth,
+    (name, scopes): (&str, &[String]),
+    public_keys: &str,
+    created: Event,
+) -> Result<Client, ClientError> {
+    let client = new_client(auth, (name, scopes), keys(public_keys)?, created.at)?;
+    let target = client_party(&client.id, name);
+    Ok(store.create_client(&client, &created.on(target)).await?)
+}
+
+/// Gives the client another secret, which is nowhere to be had again. The one it had, or its keys, prove nothing from then
+/// on, and its tokens are refused until `until`, when the last of them has expired.
+pub async fn rotate_secret(
+    store: &Store,
+    id: &str,
+    until: Timestamp,
+    changed: &Event,
+) -> Result<(Client, SecretString), ClientError> {
+    let (secret, proof) = new_secret()?;
+    let client = store.set_client_proof(id, &proof, until, changed).await?;
+    Ok((client, secret))
+}
+
+/// As [`rotate_secret`], with keys of the client's own.
+pub async fn replace_keys(
+    store: &Store,
+    id: &str,
+    public_keys: &str,
+    until: Timestamp,
+    changed: &Event,
+) -> Result<Client, ClientError> {
+    let proof = keys(public_keys)?;
+    Ok(store.set_client_proof(id, &proof, until, changed).await?)
+}
+
+fn new_client(
+    auth: &Auth,
+    (name, scopes): (&str, &[String]),
+    proof: ClientProof,
+    created_at: Timestamp,
+) -> Result<NewClient, ClientError> {
+    plain_name::check(name)?;
+    Ok(NewClient {
+        id: random::row_id(created_at)?,
+        name: name.to_owned(),
+        proof,
+        scopes: known_scopes(auth, scopes)?.line().to_owned(),
+        created_at,
+    })
+}
+
+fn new_secret() -> Result<(SecretString, ClientProof), NoRandomness> {
+    let secret = SecretString::from(URL_SAFE_NO_PAD.encode(random::bytes::<32>()?));
+    let proof = ClientProof::Secret(hash(secret.expose_secret()));
+    Ok((secret, proof))
+}
+
+/// Kept as they were given, once it is sure that they can be read back.
+fn keys(text: &str) -> Result<ClientProof, ClientKeysError> {
+    ClientKeys::parse(text)?;
+    Ok(ClientProof::Keys(text.trim().to_owned()))
 }
 
 /// A client as the audit log names it.

@@ -45,7 +45,9 @@ mod throttle;
 mod tests;
 
 pub use accounts::{AccountError, NewAccount, Strength, create_user};
-pub use clients::{ClientError, client_party, create_client};
+pub use clients::{
+    ClientError, client_party, create_client, create_signing_client, replace_keys, rotate_secret,
+};
 pub use elsewhere::Elsewhere;
 pub use imports::{Arrival, ImportError, ImportedUser, NotImported, import_user};
 pub use plain_name::{BadName, TenantError, check_tenant};

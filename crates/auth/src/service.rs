@@ -6,11 +6,13 @@ use portcullis_audit::{Action, Desk, Event, Outcome, Party};
 use portcullis_config::{auth::Auth, units::Timestamp};
 use portcullis_policy::breaker::BreakerSwitch;
 use portcullis_store::{RightsChange, Sessions, Store, User};
-use portcullis_tokens::{LOCAL_CLOCK_SKEW, Revocation, Revocations, Verifier, WrappingKey};
+use portcullis_tokens::{
+    ClientAssertions, LOCAL_CLOCK_SKEW, Revocation, Revocations, Verifier, WrappingKey,
+};
 
 use crate::{
-    elsewhere::Elsewhere, log_watch::LogWatch, metrics::Metrics, password::Hasher, request::Call,
-    signing_keys::SigningKeys, throttle::Throttle,
+    client_authentication::audiences, elsewhere::Elsewhere, log_watch::LogWatch, metrics::Metrics,
+    password::Hasher, request::Call, signing_keys::SigningKeys, throttle::Throttle,
 };
 
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -49,6 +51,7 @@ pub struct AuthService {
     pub(crate) breakers: Arc<dyn BreakerSwitch>,
     pub(crate) elsewhere: Elsewhere,
     pub(crate) throttle: Throttle,
+    pub(crate) assertions: ClientAssertions,
     pub(crate) metrics: Metrics,
     pub(crate) log_watch: LogWatch,
     clock: Clock,
@@ -58,6 +61,7 @@ impl AuthService {
     pub fn new(parts: AuthParts<'_>) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::register(parts.registry, &parts.hasher)?;
         Ok(Self {
+            assertions: ClientAssertions::new(audiences(&parts.config.issuer)),
             throttle: Throttle::new(parts.config.throttle),
             config: parts.config,
             store: parts.store,

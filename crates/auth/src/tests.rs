@@ -15,6 +15,7 @@ mod password_change;
 mod providers;
 mod published;
 mod second_factor;
+mod signing_clients;
 
 use std::{
     collections::BTreeMap,

@@ -69,7 +69,7 @@ enum Command {
     /// Add, list, disable and enable users; grant and revoke their roles
     #[command(after_help = "Example:\n  portcullis user list", subcommand)]
     User(user::Command),
-    /// Add, list, disable and enable clients: programs that get tokens with a secret
+    /// Add, list, disable and enable clients: programs that get tokens with a secret or a key
     #[command(after_help = "Example:\n  portcullis client list", subcommand)]
     Client(client::Command),
     /// List, rotate and take back the keys that sign tokens

@@ -1,14 +1,20 @@
-//! `portcullis client …`: programs that get tokens with a secret, such as a gateway that follows another's revocations.
-//! The secret is made here, shown once, and kept as a hash.
+//! `portcullis client …`: programs that get tokens with a secret or a key of their own, such as a gateway that follows
+//! another's revocations. A secret is made here, shown once, and kept as a hash; of a key the public half is taken in.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use portcullis_audit::Action;
-use portcullis_auth::{client_party, create_client};
+use portcullis_audit::{Action, Event};
+use portcullis_auth::{
+    client_party, create_client, create_signing_client, replace_keys, rotate_secret,
+};
 use portcullis_store::Client;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use crate::{
@@ -19,8 +25,10 @@ use crate::{
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Add a client and print its id and its secret, which is not shown again
-    #[command(after_help = "Example:\n  portcullis client add sidecar --scope revocations:read")]
+    /// Add a client and print its id, and its secret, which is not shown again, unless it has a key
+    #[command(
+        after_help = "Examples:\n  portcullis client add sidecar --scope revocations:read\n  portcullis client add robot --scope hotel:read --public-key robot.pem"
+    )]
     Add(Newcomer),
     /// List all clients with their scopes
     #[command(after_help = "Example:\n  portcullis client list --json")]
@@ -31,6 +39,12 @@ pub(crate) enum Command {
     /// Enable a client again
     #[command(after_help = "Example:\n  portcullis client enable sidecar")]
     Enable(Named),
+    /// Give a client another secret, which is not shown again, and end all of its tokens
+    #[command(after_help = "Example:\n  portcullis client rotate-secret sidecar")]
+    RotateSecret(Named),
+    /// Give a client other public keys in place of its own or of its secret, and end all of its tokens
+    #[command(after_help = "Example:\n  portcullis client set-key robot --public-key robot.pem")]
+    SetKey(Keyed),
 }
 
 #[derive(Args)]
@@ -40,6 +54,9 @@ pub(crate) struct Newcomer {
     /// A scope it may ask for, again for each further one
     #[arg(long = "scope", value_name = "SCOPE", required = true)]
     scopes: Vec<String>,
+    /// Its public key in place of a secret: a PEM file or a key set; the client signs with the private half
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
 }
@@ -50,6 +67,15 @@ pub(crate) struct Named {
     client: String,
     #[command(flatten)]
     output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct Keyed {
+    #[command(flatten)]
+    named: Named,
+    /// A PEM file or a key set
+    #[arg(long, value_name = "FILE")]
+    public_key: PathBuf,
 }
 
 pub(crate) fn client(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
@@ -67,32 +93,55 @@ impl Clients<'_> {
             Command::List(output) => self.list(output).await,
             Command::Disable(named) => self.set_disabled(&named, true).await,
             Command::Enable(named) => self.set_disabled(&named, false).await,
+            Command::RotateSecret(named) => self.rotate_secret(&named).await,
+            Command::SetKey(keyed) => self.set_key(&keyed).await,
         }
     }
 
     async fn add(&self, newcomer: &Newcomer) -> anyhow::Result<()> {
+        const CONTEXT: &str = "the client was not added";
+        let Newcomer {
+            name,
+            scopes,
+            public_key,
+            output,
+        } = newcomer;
+        let (store, auth) = (self.0.store(), &self.0.auth);
         let created = event(Action::ClientCreated);
-        let made = create_client(
-            self.0.store(),
-            &self.0.auth,
-            &newcomer.name,
-            &newcomer.scopes,
-            created,
-        );
-        let (client, secret) = made.await.context("the client was not added")?;
-        if newcomer.output.json {
-            let mut listing = listing(&client);
-            if let Some(members) = listing.as_object_mut() {
-                let secret = secret.expose_secret().into();
-                members.insert("secret".to_owned(), secret);
+        let (client, secret) = match public_key {
+            Some(path) => {
+                let keys = read(path)?;
+                let made = create_signing_client(store, auth, (name, scopes), &keys, created);
+                (made.await.context(CONTEXT)?, None)
             }
-            output::say_json(&listing);
-        } else {
-            output::say(format_args!("added: {}", row(&client)));
-            output::say(format_args!("id:     {}", client.id));
-            output::say(format_args!("secret: {}", secret.expose_secret()));
-            output::warn("The secret is not shown again.");
-        }
+            None => {
+                let made = create_client(store, auth, name, scopes, created);
+                let (client, secret) = made.await.context(CONTEXT)?;
+                (client, Some(secret))
+            }
+        };
+        show("added", &client, secret.as_ref(), *output);
+        Ok(())
+    }
+
+    async fn rotate_secret(&self, named: &Named) -> anyhow::Result<()> {
+        let client = self.find(&named.client).await?;
+        let changed = proof_changed(&client);
+        let (store, until) = (self.0.store(), self.0.last_expiry());
+        let rotated = rotate_secret(store, &client.id, until, &changed).await;
+        let (client, secret) = rotated.context("the secret was not changed")?;
+        show("changed", &client, Some(&secret), named.output);
+        Ok(())
+    }
+
+    async fn set_key(&self, keyed: &Keyed) -> anyhow::Result<()> {
+        let keys = read(&keyed.public_key)?;
+        let client = self.find(&keyed.named.client).await?;
+        let changed = proof_changed(&client);
+        let (store, until) = (self.0.store(), self.0.last_expiry());
+        let replaced = replace_keys(store, &client.id, &keys, until, &changed).await;
+        let client = replaced.context("the key was not changed")?;
+        show("changed", &client, None, keyed.named.output);
         Ok(())
     }
 
@@ -144,6 +193,32 @@ impl Clients<'_> {
     }
 }
 
+fn proof_changed(client: &Client) -> Event {
+    event(Action::ClientProofChanged).on(client_party(&client.id, &client.name))
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The secret here and nowhere else.
+fn show(done: &str, client: &Client, secret: Option<&SecretString>, output: Output) {
+    let secret = secret.map(ExposeSecret::expose_secret);
+    if output.json {
+        let mut listing = listing(client);
+        if let (Some(members), Some(secret)) = (listing.as_object_mut(), secret) {
+            members.insert("secret".to_owned(), secret.into());
+        }
+        return output::say_json(&listing);
+    }
+    output::say(format_args!("{done}: {}", row(client)));
+    output::say(format_args!("id:     {}", client.id));
+    if let Some(secret) = secret {
+        output::say(format_args!("secret: {secret}"));
+        output::warn("The secret is not shown again.");
+    }
+}
+
 fn row(client: &Client) -> String {
     let state = if client.disabled {
         "disabled"
@@ -151,8 +226,9 @@ fn row(client: &Client) -> String {
         "enabled"
     };
     let last_used = client.last_used_at.map(portcullis_audit::rfc3339);
+    let proof = if client.has_keys { "key" } else { "secret" };
     format!(
-        "{}  {:<24} {state:<8}  {:<24}  {}",
+        "{}  {:<24} {state:<8}  {proof:<6}  {:<24}  {}",
         client.id,
         client.name,
         client.scopes,
@@ -166,6 +242,7 @@ fn listing(client: &Client) -> Value {
         "name": client.name,
         "scopes": client.scopes.split(' ').collect::<Vec<_>>(),
         "disabled": client.disabled,
+        "has_keys": client.has_keys,
         "created_at": portcullis_audit::rfc3339(client.created_at),
         "last_used_at": client.last_used_at.map(portcullis_audit::rfc3339),
     })

@@ -1,4 +1,4 @@
-//! Clients: programs that get tokens with an id and a secret of their own. What ends a client's tokens is logged as it is for a
+//! Clients: programs that get tokens with an id, and a secret or a key of their own. What ends a client's tokens is logged as it is for a
 //! user: ids of both are `UUIDv7`s, so that one log can name either.
 
 use portcullis_audit::Event;
@@ -18,8 +18,10 @@ const PAGE: u32 = 1000;
 const BY_ID: &str = "SELECT * FROM clients WHERE id = $1";
 const BY_NAME: &str = "SELECT * FROM clients WHERE name = $1";
 const AFTER: &str = "SELECT * FROM clients WHERE id > $1 ORDER BY id LIMIT $2";
-const CREATE: &str = "INSERT INTO clients (id, name, secret_hash, scopes, disabled, version, created_ms, updated_ms) \
-     VALUES ($1, $2, $3, $4, $5, 1, $6, $6)";
+const CREATE: &str = "INSERT INTO clients (id, name, secret_hash, public_keys, scopes, disabled, version, created_ms, updated_ms) \
+     VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7)";
+const SET_PROOF: &str = "UPDATE clients SET secret_hash = $2, public_keys = $3, version = version + 1, updated_ms = $4 \
+     WHERE id = $1 RETURNING version";
 const SET_DISABLED: &str = "UPDATE clients SET disabled = $2, version = version + 1, updated_ms = $3 \
      WHERE id = $1 AND disabled <> $2 RETURNING version";
 /// Touches the row, so that on PostgreSQL too a change of it and a new token cannot pass each other.
@@ -36,6 +38,8 @@ pub struct Client {
     /// Separated by spaces, as in a token.
     pub scopes: String,
     pub disabled: bool,
+    /// It signs for itself, and has no secret.
+    pub has_keys: bool,
     /// As a user's: goes up whenever tokens issued before must not be good any more.
     pub version: u64,
     pub created_at: Timestamp,
@@ -44,13 +48,30 @@ pub struct Client {
     pub last_used_at: Option<Timestamp>,
 }
 
+/// What a client proves itself by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientProof {
+    /// The SHA-256 of a secret.
+    Secret([u8; 32]),
+    /// Public keys, as they were given.
+    Keys(String),
+}
+
+impl ClientProof {
+    fn columns(&self) -> (Option<&[u8]>, Option<&str>) {
+        match self {
+            Self::Secret(hash) => (Some(hash), None),
+            Self::Keys(keys) => (None, Some(keys)),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct NewClient {
     /// A `UUIDv7` as text.
     pub id: String,
     pub name: String,
-    /// SHA-256 of the secret.
-    pub secret_hash: [u8; 32],
+    pub proof: ClientProof,
     /// Separated by spaces.
     pub scopes: String,
     pub created_at: Timestamp,
@@ -64,10 +85,12 @@ impl Store {
         event: &Event,
     ) -> Result<Client, StoreError> {
         let mut tx = self.engine.begin().await?;
+        let (secret_hash, public_keys) = client.proof.columns();
         let values = values![
             client.id.as_str(),
             client.name.as_str(),
-            &client.secret_hash,
+            secret_hash,
+            public_keys,
             client.scopes.as_str(),
             false,
             client.created_at,
@@ -81,14 +104,14 @@ impl Store {
         rows.first().map(client).transpose()
     }
 
-    /// With the SHA-256 of its secret.
-    pub async fn client_with_secret(
+    /// With what it proves itself by.
+    pub async fn client_with_proof(
         &self,
         id: &str,
-    ) -> Result<Option<(Client, [u8; 32])>, StoreError> {
+    ) -> Result<Option<(Client, ClientProof)>, StoreError> {
         let rows = self.engine.rows(BY_ID, values![id]).await?;
-        let with_secret = |row: &Row| Ok((client(row)?, row.digest("secret_hash")?));
-        rows.first().map(with_secret).transpose()
+        let with_proof = |row: &Row| Ok((client(row)?, proof(row)?));
+        rows.first().map(with_proof).transpose()
     }
 
     pub async fn client_by_name(&self, name: &str) -> Result<Option<Client>, StoreError> {
@@ -129,6 +152,27 @@ impl Store {
         self.finish_client(tx, id, event).await
     }
 
+    /// What it proved itself by before is nothing any more, and as [`Self::set_client_disabled`] its tokens are outdated: whoever
+    /// changes a secret may not know who else has it.
+    pub async fn set_client_proof(
+        &self,
+        id: &str,
+        proof: &ClientProof,
+        revocation_until: Timestamp,
+        event: &Event,
+    ) -> Result<Client, StoreError> {
+        let mut tx = self.engine.begin().await?;
+        let (secret_hash, public_keys) = proof.columns();
+        let values = values![id, secret_hash, public_keys, event.at];
+        let row = tx.row(SET_PROOF, values).await?;
+        let revocation = Revocation::UserBefore {
+            user_id: id.to_owned(),
+            version: row.ok_or(StoreError::NotFound)?.number("version")?,
+        };
+        revocations::log(&mut tx, &revocation, revocation_until, event).await?;
+        self.finish_client(tx, id, event).await
+    }
+
     /// Keeps that a token of this client is about to leave. `Conflict` if the client was disabled or changed since it was read:
     /// then none may.
     pub async fn use_client(&self, used: &Client, event: &Event) -> Result<(), StoreError> {
@@ -166,9 +210,17 @@ fn client(row: &Row) -> Result<Client, StoreError> {
         name: row.read("name")?,
         scopes: row.read("scopes")?,
         disabled: row.read("disabled")?,
+        has_keys: row.read::<Option<String>>("public_keys")?.is_some(),
         version: row.number("version")?,
         created_at: row.instant("created_ms")?,
         updated_at: row.instant("updated_ms")?,
         last_used_at: row.maybe_instant("last_used_ms")?,
     })
+}
+
+fn proof(row: &Row) -> Result<ClientProof, StoreError> {
+    match row.read("public_keys")? {
+        Some(keys) => Ok(ClientProof::Keys(keys)),
+        None => Ok(ClientProof::Secret(row.digest("secret_hash")?)),
+    }
 }

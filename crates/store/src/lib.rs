@@ -38,7 +38,7 @@ pub use administrators::{FileRoles, RightsChange};
 pub use audit::{AuditCursor, AuditFilter, AuditParty, AuditRow};
 pub use backup::BackupError;
 pub use challenges::Challenge;
-pub use clients::{Client, NewClient};
+pub use clients::{Client, ClientProof, NewClient};
 pub use email_codes::{CodeHash, CodePurpose, NewCode, PasswordReset};
 pub use error::StoreError;
 pub use grants::{Grant, MAX_GRANTS, RoleGrant};

@@ -60,6 +60,10 @@ struct IntrospectionRequest {
     /// Where it is not in the Authorization header.
     client_id: Option<String>,
     client_secret: Option<String>,
+    /// With `client_assertion`: `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`.
+    client_assertion_type: Option<String>,
+    /// Instead of a secret: a JWT that the client has signed for this request (RFC 7523).
+    client_assertion: Option<String>,
 }
 
 /// Ask whether a token is good

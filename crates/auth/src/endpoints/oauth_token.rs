@@ -50,6 +50,10 @@ struct TokenRequest {
     /// Where it is not in the Authorization header.
     client_id: Option<String>,
     client_secret: Option<String>,
+    /// With `client_assertion`: `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`.
+    client_assertion_type: Option<String>,
+    /// Instead of a secret: a JWT that the client has signed for this request (RFC 7523).
+    client_assertion: Option<String>,
     /// May be left out where one resource has all scopes of the client.
     resource: Option<String>,
     /// Separated by spaces; all that the client has there where absent.

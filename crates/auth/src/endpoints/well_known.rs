@@ -9,6 +9,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
+use portcullis_tokens::ClientAssertions;
 use serde_json::json;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -63,32 +64,39 @@ async fn jwks(State(service): State<Arc<AuthService>>) -> Response {
         "issuer": "https://gateway.example.com",
         "jwks_uri": "https://gateway.example.com/.well-known/jwks.json",
         "token_endpoint": "https://gateway.example.com/oauth/token",
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": ["ES256", "EdDSA", "RS256", "PS256"],
         "grant_types_supported": ["client_credentials"],
         "response_types_supported": [],
         "revocation_endpoint": "https://gateway.example.com/oauth/revoke",
-        "revocation_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
+        "revocation_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"],
+        "revocation_endpoint_auth_signing_alg_values_supported": ["ES256", "EdDSA", "RS256", "PS256"],
         "introspection_endpoint": "https://gateway.example.com/oauth/introspect",
-        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+        "introspection_endpoint_auth_signing_alg_values_supported": ["ES256", "EdDSA", "RS256", "PS256"],
         "service_documentation": "https://gateway.example.com/docs",
     }))),
 )]
 async fn metadata(State(service): State<Arc<AuthService>>) -> Response {
     let issuer = &service.config.issuer;
     let base = issuer.trim_end_matches('/');
-    let with_secrets = client_authentication::METHODS;
-    let or_none: Vec<&str> = ["none"].into_iter().chain(with_secrets).collect();
+    let methods = client_authentication::METHODS;
+    let or_none: Vec<&str> = ["none"].into_iter().chain(methods).collect();
+    let signed_with = ClientAssertions::algorithms();
     let metadata = json!({
         "issuer": issuer,
         "jwks_uri": format!("{base}/.well-known/jwks.json"),
         "response_types_supported": [],
         "token_endpoint": format!("{base}/oauth/token"),
-        "token_endpoint_auth_methods_supported": with_secrets,
+        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": signed_with,
         "grant_types_supported": ["client_credentials"],
         "revocation_endpoint": format!("{base}/oauth/revoke"),
         "revocation_endpoint_auth_methods_supported": or_none,
+        "revocation_endpoint_auth_signing_alg_values_supported": signed_with,
         "introspection_endpoint": format!("{base}/oauth/introspect"),
-        "introspection_endpoint_auth_methods_supported": with_secrets,
+        "introspection_endpoint_auth_methods_supported": methods,
+        "introspection_endpoint_auth_signing_alg_values_supported": signed_with,
         "service_documentation": format!("{base}/docs"),
     });
     (CACHED, Json(metadata)).into_response()

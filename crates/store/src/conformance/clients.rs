@@ -5,7 +5,7 @@ use portcullis_config::units::Timestamp;
 use portcullis_tokens::Revocation;
 
 use super::bench::{Bench, LATER, NOW, event};
-use crate::{Client, NewClient, StoreError};
+use crate::{Client, ClientProof, NewClient, StoreError};
 
 const HASH: [u8; 32] = [7; 32];
 
@@ -13,7 +13,7 @@ fn new_client(id: &str, name: &str) -> NewClient {
     NewClient {
         id: id.to_owned(),
         name: name.to_owned(),
-        secret_hash: HASH,
+        proof: ClientProof::Secret(HASH),
         scopes: "revocations:read".to_owned(),
         created_at: NOW,
     }
@@ -38,8 +38,9 @@ pub(super) async fn a_created_client_reads_back_by_id_by_name_and_in_pages(bench
         store.client_by_name("sidecar").await.unwrap(),
         Some(made.clone())
     );
-    let with_secret = store.client_with_secret("c1").await.unwrap();
-    assert_eq!(with_secret, Some((made.clone(), HASH)));
+    let with_proof = store.client_with_proof("c1").await.unwrap();
+    let secret = ClientProof::Secret(HASH);
+    assert_eq!(with_proof, Some((made.clone(), secret)));
     assert_eq!(store.client("sidecar").await.unwrap(), None);
     add(bench, "c2", "other").await.unwrap();
     assert_eq!(store.clients(None, 1).await.unwrap(), [made]);
@@ -52,6 +53,37 @@ pub(super) async fn a_name_is_one_clients_only(bench: &Bench) {
     let again = add(bench, "c2", "sidecar").await;
     assert!(matches!(again, Err(StoreError::Taken)), "{again:?}");
     assert_eq!(bench.actions().await, ["client_created"]);
+}
+
+pub(super) async fn a_client_has_a_secret_or_keys_and_changes_them(bench: &Bench) {
+    add(bench, "c1", "sidecar").await.unwrap();
+    let keys = ClientProof::Keys("{\"keys\":[]}".to_owned());
+    let with_keys = NewClient {
+        proof: keys.clone(),
+        ..new_client("c2", "robot")
+    };
+    let created = event(Action::ClientCreated);
+    let made = bench.store.create_client(&with_keys, &created).await;
+    assert!(made.unwrap().has_keys);
+    let changes = [
+        ("c1", ClientProof::Secret([8; 32]), 2),
+        ("c1", keys.clone(), 3),
+        ("c2", ClientProof::Secret(HASH), 2),
+    ];
+    for (id, proof, version) in changes {
+        let changed = event(Action::ClientProofChanged);
+        let set = bench.store.set_client_proof(id, &proof, LATER, &changed);
+        let client = set.await.unwrap();
+        assert_eq!((client.has_keys, client.version), (proof == keys, version));
+        let read = bench.store.client_with_proof(id).await.unwrap();
+        assert_eq!(read, Some((client, proof)));
+    }
+    let revoked = bench.store.revocations_after(0, NOW).await.unwrap();
+    assert_eq!(revoked.len(), 3, "its tokens go with what it had before");
+    let changed = event(Action::ClientProofChanged);
+    let nobody = bench.store.set_client_proof("c9", &keys, LATER, &changed);
+    let nobody = nobody.await;
+    assert!(matches!(nobody, Err(StoreError::NotFound)), "{nobody:?}");
 }
 
 pub(super) async fn disabling_a_client_outdates_its_tokens_once(bench: &Bench) {

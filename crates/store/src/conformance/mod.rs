@@ -57,6 +57,7 @@ conformance! {
     audit::rows_come_in_pages_and_by_action,
     audit::the_chain_verifies_after_mixed_concurrent_writers,
     audit::two_chains_do_not_touch_each_other,
+    clients::a_client_has_a_secret_or_keys_and_changes_them,
     clients::a_created_client_reads_back_by_id_by_name_and_in_pages,
     clients::a_name_is_one_clients_only,
     clients::a_token_that_races_with_a_disable_does_not_win,

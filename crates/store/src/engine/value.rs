@@ -8,7 +8,7 @@ pub(crate) enum Value<'a> {
     Text(Option<&'a str>),
     Number(Option<i64>),
     Flag(bool),
-    Bytes(&'a [u8]),
+    Bytes(Option<&'a [u8]>),
 }
 
 /// `values![a, b]`: a slice of [`Value`]s, each made with `From`.
@@ -68,13 +68,19 @@ impl From<bool> for Value<'_> {
 
 impl<'a> From<&'a [u8]> for Value<'a> {
     fn from(bytes: &'a [u8]) -> Self {
+        Self::Bytes(Some(bytes))
+    }
+}
+
+impl<'a> From<Option<&'a [u8]>> for Value<'a> {
+    fn from(bytes: Option<&'a [u8]>) -> Self {
         Self::Bytes(bytes)
     }
 }
 
 impl<'a> From<&'a [u8; 32]> for Value<'a> {
     fn from(bytes: &'a [u8; 32]) -> Self {
-        Self::Bytes(bytes)
+        Self::Bytes(Some(bytes))
     }
 }
 
@@ -93,7 +99,7 @@ where
     Option<&'v str>: Encode<'v, DB> + Type<DB>,
     Option<i64>: Encode<'v, DB> + Type<DB>,
     bool: Encode<'v, DB> + Type<DB>,
-    &'v [u8]: Encode<'v, DB> + Type<DB>,
+    Option<&'v [u8]>: Encode<'v, DB> + Type<DB>,
 {
     let query = sqlx::query(sql);
     values.iter().fold(query, |query, value| match *value {
