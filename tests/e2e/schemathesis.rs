@@ -9,7 +9,12 @@ use std::{
     time::Duration,
 };
 
-use portcullis_harness::{client::Client, gateway::Gateway, process::Process, python::Python};
+use portcullis_harness::{
+    client::{Client, Request},
+    gateway::Gateway,
+    process::Process,
+    python::Python,
+};
 use serde_json::Value;
 
 use crate::stage::{self, PASSWORD, add_user};
@@ -108,13 +113,13 @@ fn described(client: &mut Client) -> usize {
         .sum()
 }
 
-fn drive_as(name: &str, resource: &str) {
-    let gateway = start();
+/// `parameters` are lines of that section.
+fn drive_as(gateway: &Gateway, name: &str, resource: &str, parameters: &str) {
     let mut client = gateway.client();
     let payload = format!(
         "payload = {{ username = {name:?}, password = {PASSWORD:?}, resource = {resource:?} }}\n"
     );
-    let driven = drive(&gateway, &format!("{SIGNING_IN}{payload}"));
+    let driven = drive(gateway, &format!("{parameters}{SIGNING_IN}{payload}"));
     assert_eq!(driven, described(&mut client));
     // Otherwise most of it may have been refused, as described.
     client.log_in(name, PASSWORD, resource).unwrap();
@@ -129,10 +134,22 @@ fn answers_to_nobody_are_as_described() {
 
 #[test]
 fn answers_to_a_user_are_as_described() {
-    drive_as("ada", "hotel");
+    drive_as(&start(), "ada", "hotel", "");
 }
 
 #[test]
 fn answers_to_an_administrator_are_as_described() {
-    drive_as("root", "portcullis");
+    drive_as(&start(), "root", "portcullis", "");
+}
+
+/// Where the one above meets ids of nobody for the most part.
+#[test]
+fn answers_about_a_user_who_exists_are_as_described() {
+    let gateway = start();
+    let mut client = gateway.client();
+    let token = client.log_in("ada", PASSWORD, "hotel").unwrap();
+    let profile = Request::get("/v1/users/me").bearer(&token);
+    let profile = client.send(&profile).unwrap().json();
+    let parameters = format!("\"path.id\" = {}\n", profile["id"]);
+    drive_as(&gateway, "root", "portcullis", &parameters);
 }
