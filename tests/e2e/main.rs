@@ -4,6 +4,8 @@
 //! ports (see `stage`), so that they can run side by side; nothing sleeps, what takes time is waited for with a deadline.
 
 #[cfg(test)]
+mod administration;
+#[cfg(test)]
 mod announced;
 #[cfg(test)]
 mod api_pages;
@@ -97,8 +99,10 @@ mod retries;
 mod revocation_feed;
 #[cfg(test)]
 mod route_guards;
+mod schemathesis;
 #[cfg(test)]
 mod schemathesis;
+mod second_factors;
 #[cfg(test)]
 mod second_factors;
 #[cfg(test)]
@@ -129,6 +133,8 @@ mod status;
 mod streaming;
 #[cfg(test)]
 mod telling_collectors;
+#[cfg(test)]
+mod tenants;
 #[cfg(test)]
 mod tls_listeners;
 #[cfg(test)]

@@ -12,4 +12,4 @@ mod time;
 pub use chain::{Broken, Head, Record};
 pub use desk::{Desk, DeskLimits};
 pub use event::{Action, Event, Outcome, Party, PartyKind};
-pub use time::rfc3339;
+pub use time::{parse_rfc3339, rfc3339};

@@ -38,6 +38,7 @@ scopes! {
     /// To see them as well: there is no use in looking alone. So with keys.
     BreakersWrite = "breakers:write",
     KeysRotate = "keys:rotate",
+    AuditRead = "audit:read",
     RevocationsRead = "revocations:read",
 }
 

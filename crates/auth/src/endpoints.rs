@@ -1,6 +1,7 @@
 //! One file for each group of endpoints, each with its routes.
 
 mod admin_accounts;
+mod admin_audit;
 mod admin_breakers;
 mod admin_grants;
 mod admin_import;
@@ -47,6 +48,7 @@ pub(crate) fn all() -> Vec<OpenApiRouter<Arc<AuthService>>> {
         admin_accounts::routes(),
         admin_grants::routes(),
         admin_roles::routes(),
+        admin_audit::routes(),
         admin_breakers::routes(),
         admin_keys::routes(),
         revocations::routes(),

@@ -32,6 +32,8 @@ pub struct AuthParts<'a> {
     pub revocations: Arc<Revocations>,
     /// Wraps what authenticator apps share with us.
     pub second_factor_key: Arc<WrappingKey>,
+    /// Seals where the next page begins.
+    pub cursor_key: WrappingKey,
     /// Whose they are is not known here.
     pub breakers: Arc<dyn BreakerSwitch>,
     /// Where people may sign in instead.
@@ -48,6 +50,7 @@ pub struct AuthService {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) revocations: Arc<Revocations>,
     pub(crate) second_factor_key: Arc<WrappingKey>,
+    pub(crate) cursor_key: WrappingKey,
     pub(crate) breakers: Arc<dyn BreakerSwitch>,
     pub(crate) elsewhere: Elsewhere,
     pub(crate) throttle: Throttle,
@@ -72,6 +75,7 @@ impl AuthService {
             verifier: parts.verifier,
             revocations: parts.revocations,
             second_factor_key: parts.second_factor_key,
+            cursor_key: parts.cursor_key,
             breakers: parts.breakers,
             elsewhere: parts.elsewhere,
             metrics,

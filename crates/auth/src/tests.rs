@@ -190,6 +190,7 @@ impl House {
                 &RootKeyBytes::new([7; 32]),
                 "second-factor",
             )),
+            cursor_key: WrappingKey::derive(&RootKeyBytes::new([7; 32]), "cursors"),
             breakers: Arc::new(breakers::Scripted::default()),
             elsewhere: Elsewhere {
                 providers: Providers::new(&providers, ISSUER, &keeper).unwrap(),

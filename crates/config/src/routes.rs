@@ -1,6 +1,10 @@
 //! `routes:` what is matched, who may pass, and where it goes.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{HeaderName, Method};
 use ipnet::IpNet;
@@ -101,8 +105,21 @@ pub struct AccessRule {
     pub any_roles: Vec<String>,
     /// Names of issuers, ours being [`LOCAL`](crate::issuers::LOCAL); empty: every configured one and our own.
     pub issuers: Vec<String>,
+    pub tenant: TenantRule,
     /// Refused while it is not known what was revoked lately.
     pub fresh: bool,
+}
+
+/// Of which tenant a token must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TenantRule {
+    /// Of any, or of none.
+    #[default]
+    Any,
+    /// `tenant: required`
+    Required,
+    /// `tenant: { segment: 2 }`: of the one that this segment of the path names. The first one is 1.
+    Segment(NonZeroUsize),
 }
 
 #[derive(Clone, Debug)]

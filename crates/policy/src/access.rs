@@ -4,13 +4,17 @@
 //! resource must be fetched anew, a missing scope must be granted.
 
 use http::HeaderValue;
-use portcullis_config::{routes::AccessRule, units::Timestamp};
+use portcullis_config::{
+    routes::{AccessRule, TenantRule},
+    units::Timestamp,
+};
 use portcullis_tokens::Principal;
 
 use crate::rejection::Rejection;
 
-/// Every part of the rule must hold; within `any_scopes`, `any_roles` and `issuers`, one entry is enough.
-pub fn check(rule: &AccessRule, principal: &Principal) -> Result<(), Rejection> {
+/// Every part of the rule must hold; within `any_scopes`, `any_roles` and `issuers`, one entry is enough. `path` is the
+/// canonical one that the request came with.
+pub fn check(rule: &AccessRule, principal: &Principal, path: &str) -> Result<(), Rejection> {
     if principal.resource() != rule.resource {
         return Err(Rejection::WrongResource {
             challenge: challenge(rule),
@@ -24,7 +28,8 @@ pub fn check(rule: &AccessRule, principal: &Principal) -> Result<(), Rejection> 
         })
         && allows(&rule.issuers, |issuer| {
             principal.issuer().as_str() == issuer
-        });
+        })
+        && is_of_tenant(rule.tenant, principal.tenant(), path);
     if permitted {
         Ok(())
     } else {
@@ -46,6 +51,46 @@ pub fn check_freshness(
     } else {
         Ok(())
     }
+}
+
+/// A token of no tenant is of none that a path could name.
+fn is_of_tenant(rule: TenantRule, tenant: Option<&str>, path: &str) -> bool {
+    match (rule, tenant) {
+        (TenantRule::Any, _) | (TenantRule::Required, Some(_)) => true,
+        (TenantRule::Required | TenantRule::Segment(_), None) => false,
+        // What stands before the first slash is nothing, so that the first segment is 1.
+        (TenantRule::Segment(number), Some(tenant)) => path
+            .split('/')
+            .nth(number.get())
+            .is_some_and(|segment| spells(segment, tenant)),
+    }
+}
+
+/// Whether the segment is this text, as a server reads it: with its escapes resolved once.
+fn spells(segment: &str, text: &str) -> bool {
+    let mut rest = segment.as_bytes();
+    for expected in text.bytes() {
+        let Some((byte, after)) = next_byte(rest) else {
+            return false;
+        };
+        if byte != expected {
+            return false;
+        }
+        rest = after;
+    }
+    rest.is_empty()
+}
+
+/// An escape that is none stands for itself.
+fn next_byte(text: &[u8]) -> Option<(u8, &[u8])> {
+    let escaped = text.strip_prefix(b"%").and_then(|rest| {
+        let (digits, after) = rest.split_at_checked(2)?;
+        let digits = std::str::from_utf8(digits).ok()?;
+        let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let byte = is_hex.then(|| u8::from_str_radix(digits, 16).ok())??;
+        Some((byte, after))
+    });
+    escaped.or_else(|| text.split_first().map(|(byte, after)| (*byte, after)))
 }
 
 /// An empty list asks for nothing.

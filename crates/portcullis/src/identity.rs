@@ -34,6 +34,8 @@ use crate::{
 
 /// What authenticator apps share with us is wrapped for this purpose.
 const SECOND_FACTOR: &str = "second-factor";
+/// What is derived for the places where pages go on.
+const CURSORS: &str = "cursors";
 
 pub(crate) struct Identity {
     /// One for every verifier of this run: what was revoked stays so.
@@ -116,6 +118,7 @@ impl Identity {
             verifier: Arc::clone(verifier),
             revocations: Arc::clone(&own.revocations),
             second_factor_key: Arc::clone(&own.second_factor_key),
+            cursor_key: WrappingKey::derive(&own.root, CURSORS),
             breakers: Arc::clone(breakers) as _,
             elsewhere: self.elsewhere(own)?,
         })?;

@@ -150,7 +150,10 @@ pub(crate) async fn admit(
         Check::Token,
         check_freshness(route, &caller, arrival.now.wall),
     )?;
-    progress.past(Check::Access, check_access(route, &caller))?;
+    progress.past(
+        Check::Access,
+        check_access(route, &caller, &clean.target.path),
+    )?;
     let principal = counted(route, arrival, caller.verified());
     let more_places = in_flight::enter(&route.principal_limits.caps, &principal, progress)?;
     let more = purse
@@ -239,12 +242,12 @@ fn check_freshness(route: &Route, caller: &Caller, now: Timestamp) -> Result<(),
     }
 }
 
-fn check_access(route: &Route, caller: &Caller) -> Result<(), Rejection> {
+fn check_access(route: &Route, caller: &Caller, path: &str) -> Result<(), Rejection> {
     match (&route.access, caller) {
         (Access::Public, _) => Ok(()),
         (Access::Optional(_), Caller::Anonymous) => Ok(()),
         (Access::Optional(rule) | Access::Protected(rule), Caller::Verified(principal)) => {
-            access::check(rule, principal)
+            access::check(rule, principal, path)
         }
         // Nobody's rights can be looked at. `past` alone lets a request without a token come here.
         (Access::Protected(_), Caller::Anonymous) if route.shadow.contains(&Check::Token) => Ok(()),

@@ -276,7 +276,7 @@ fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-fn audit_row(row: &Row) -> Result<AuditRow, StoreError> {
+pub(crate) fn audit_row(row: &Row) -> Result<AuditRow, StoreError> {
     Ok(AuditRow {
         chain: row.read("chain")?,
         seq: row.number("seq")?,

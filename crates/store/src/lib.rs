@@ -14,6 +14,7 @@ mod store;
 
 mod administrators;
 mod audit;
+mod audit_search;
 mod backup;
 mod challenges;
 mod clients;
@@ -36,6 +37,7 @@ mod conformance;
 
 pub use administrators::{FileRoles, RightsChange};
 pub use audit::{AuditCursor, AuditFilter, AuditParty, AuditRow};
+pub use audit_search::{AuditPage, AuditSearch};
 pub use backup::BackupError;
 pub use challenges::Challenge;
 pub use clients::{Client, ClientProof, NewClient};

@@ -1,15 +1,19 @@
 //! `auth` of a route: public, or what a token must carry. Whatever is named there must have been declared.
 
-use super::{revocations::fresh, routes::Declared};
+use super::{revocations::fresh, routes::Declared, tenant};
 use crate::{
     auth::{PORTCULLIS_RESOURCE, PORTCULLIS_SCOPES},
     issuers::LOCAL,
     names,
     reader::{Section, Value},
-    routes::{Access, AccessRule},
+    routes::{Access, AccessRule, PathPattern, TenantRule},
 };
 
-pub(super) fn access(value: &Value<'_>, declared: &Declared<'_>) -> Option<Access> {
+pub(super) fn access(
+    value: &Value<'_>,
+    pattern: Option<&PathPattern>,
+    declared: &Declared<'_>,
+) -> Option<Access> {
     if value.is_single() {
         return value.parse(|text| match text {
             "public" => Ok(Access::Public),
@@ -17,14 +21,18 @@ pub(super) fn access(value: &Value<'_>, declared: &Declared<'_>) -> Option<Acces
         });
     }
     value.section(|section| {
-        section.later("tenant");
         let optional = section.or("optional", false, Value::boolean);
         if declared.auth.is_none() && declared.issuers.is_empty() {
             section.mistake(
                 "no token could be accepted: write `auth:` or `issuers:`, or `auth: public` here",
             );
         }
-        let rule = access_rule(section, declared);
+        let rule = AccessRule {
+            tenant: section.or("tenant", TenantRule::Any, |value| {
+                tenant::tenant(value, pattern)
+            }),
+            ..access_rule(section, declared)
+        };
         match optional {
             true => Access::Optional(rule),
             false => Access::Protected(rule),
@@ -57,6 +65,7 @@ fn access_rule(section: &Section<'_>, declared: &Declared<'_>) -> AccessRule {
         any_scopes,
         any_roles,
         issuers,
+        tenant: TenantRule::Any,
         fresh: false,
     };
     rule.fresh = fresh(section, &rule, declared);

@@ -23,6 +23,7 @@ mod server;
 mod shadow;
 mod sharing;
 mod storage;
+mod tenant;
 mod tls;
 mod upstreams;
 

@@ -82,11 +82,11 @@ fn route(section: &Section<'_>, declared: &Declared<'_>) -> Option<Route> {
         "auth",
         "say which resource a token must be for, or say `auth: public` to leave it open",
     );
-    let access = open_to.and_then(|value| access::access(&value, declared));
+    let pattern = matches.as_ref().map(|matches| &matches.path);
+    let access = open_to.and_then(|value| access::access(&value, pattern, declared));
     let drawn = section.or("rate_limits", Drawn::default(), |value| {
         Some(limits::drawn(value, declared.limits))
     });
-    let pattern = matches.as_ref().map(|matches| &matches.path);
     let rewrite = section.within("rewrite", |rewrite| rewriting::rewrite(rewrite, pattern));
     let shadow = section.find("shadow");
     let levels = [("refusals", AuditLevel::Refusals), ("all", AuditLevel::All)];

@@ -6,7 +6,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use portcullis_config::{
-    routes::{Access, AccessRule},
+    routes::{Access, AccessRule, TenantRule},
     shadow::Check,
 };
 use portcullis_policy::rejection::Rejection;
@@ -340,7 +340,12 @@ fn wanted(rule: &AccessRule) -> String {
     let more: String = written
         .map(|(words, list)| format!("{words}{}", list.join(" ")))
         .collect();
-    format!("wants {}{more}", rule.resource)
+    let tenant = match rule.tenant {
+        TenantRule::Any => String::new(),
+        TenantRule::Required => String::from(" of a tenant"),
+        TenantRule::Segment(number) => format!(" of the tenant in segment {number}"),
+    };
+    format!("wants {}{more}{tenant}", rule.resource)
 }
 
 /// What the token says, as it was read.
@@ -359,6 +364,10 @@ fn held(principal: &Principal) -> String {
             text.push_str(words);
             text.push_str(line);
         }
+    }
+    if let Some(tenant) = principal.tenant() {
+        text.push_str(" of ");
+        text.push_str(tenant);
     }
     text
 }

@@ -154,7 +154,9 @@ fn what_a_route_names() {
         "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: hotel, scopes: { all: [hotel:reed], any: [x] } } }]",
         "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: portcullis, scopes: { all: [users:red] } } }]",
         "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: hotel, roles: { any: [guests] }, issuers: [corp] } }]",
-        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: hotel, tenant: required, fresh: maybe, optional: maybe } }]",
+        "routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: hotel, tenant: always, fresh: maybe, optional: maybe } }]",
+        "routes: [{ name: a, match: { path: /a/*/b }, upstream: hotel, auth: { resource: hotel, tenant: { segment: 1 } } }, { name: b, match: { path: /b/* }, upstream: hotel, auth: { resource: hotel, tenant: { segment: 3 } } },\
+         { name: c, match: { path: /c/** }, upstream: hotel, auth: { resource: hotel, tenant: { segment: 0 } } }, { name: d, match: { path: /d/** }, upstream: hotel, auth: { resource: hotel, tenant: {} } }]",
         "issuers: [{ name: c, issuer: c, audiences: [hotel], algorithms: [RS256], public_key_file: a.pem }, { name: d, issuer: d, audiences: [inn], algorithms: [RS256], public_key_file: a.pem }]\n\
          routes: [{ name: a, match: { path: /a }, upstream: hotel, auth: { resource: hotel, fresh: true } },\
          { name: b, match: { path: /b }, upstream: hotel, auth: { resource: hotel, fresh: true, issuers: [local] } }]",
@@ -173,9 +175,13 @@ fn what_a_route_names() {
     g.yaml:2:105: routes[0].auth.scopes.all[0]: there is no scope `users:red`: did you mean `users:read`?
     g.yaml:2:99: routes[0].auth.roles.any[0]: there is no role `guests`: did you mean `guest`?
     g.yaml:2:120: routes[0].auth.issuers[0]: there is no issuer `corp`: declare it under `issuers`
-    g.yaml:2:92: routes[0].auth.tenant: is not supported yet: remove it
-    g.yaml:2:109: routes[0].auth.fresh: `maybe` must be true or false
-    g.yaml:2:126: routes[0].auth.optional: `maybe` must be true or false
+    g.yaml:2:92: routes[0].auth.tenant: `always` is not known here: write required, or { segment: 2 } for the second one of the path
+    g.yaml:2:107: routes[0].auth.fresh: `maybe` must be true or false
+    g.yaml:2:124: routes[0].auth.optional: `maybe` must be true or false
+    g.yaml:2:107: routes[0].auth.tenant.segment: is the same in every path of this route: name one that `*` stands for
+    g.yaml:2:211: routes[1].auth.tenant.segment: is in no path of this route: they are shorter
+    g.yaml:2:315: routes[2].auth.tenant.segment: `0` must be a whole number, from 1 to 32
+    g.yaml:2:409: routes[3].auth.tenant: `segment` is missing: say which one of the path: the first is 1
     g.yaml:3:91: routes[0].auth.fresh: can never be met by tokens of `c`, whose revocations are not followed: give it a `revocations_url`, or leave it out of `issuers` here, as in [local]
     g.yaml:2:87: routes[0].rate_limits[0]: there is no rate limit `per_up`: did you mean `per_ip`?
     g.yaml:2:95: routes[0].rate_limits[1]: there is no rate limit `sharing`: declare it under `rate_limits`
