@@ -99,10 +99,8 @@ mod retries;
 mod revocation_feed;
 #[cfg(test)]
 mod route_guards;
-mod schemathesis;
 #[cfg(test)]
 mod schemathesis;
-mod second_factors;
 #[cfg(test)]
 mod second_factors;
 #[cfg(test)]

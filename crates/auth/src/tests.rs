@@ -2,6 +2,7 @@
 
 mod accounts;
 mod administration;
+mod audit;
 mod breakers;
 mod clients;
 mod described;

@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use portcullis_config::schema::JSON_SCHEMA;
 
 use crate::{
-    backup, check, client, demo, explain, healthcheck, key, migrate, output, rehearsed_table, run,
-    user,
+    backup, check, client, demo, explain, healthcheck, key, migrate, output, rehearsed_table, role,
+    run, user,
 };
 
 const DEFAULT_CONFIG: &str = "gateway.yaml";
@@ -69,6 +69,9 @@ enum Command {
     /// Add, list, disable and enable users; grant and revoke their roles
     #[command(after_help = "Example:\n  portcullis user list", subcommand)]
     User(user::Command),
+    /// List, add, set and remove roles of the database
+    #[command(after_help = "Example:\n  portcullis role list", subcommand)]
+    Role(role::Command),
     /// Add, list, disable and enable clients: programs that get tokens with a secret or a key
     #[command(after_help = "Example:\n  portcullis client list", subcommand)]
     Client(client::Command),
@@ -108,6 +111,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Backup { file } => backup::backup(config, &file),
         Command::Healthcheck(output) => healthcheck::healthcheck(config, output),
         Command::User(command) => user::user(config, command),
+        Command::Role(command) => role::role(config, command),
         Command::Client(command) => client::client(config, command),
         Command::Key(command) => key::key(config, command),
     }
@@ -175,6 +179,7 @@ mod tests {
         for words in [
             ["check"].as_slice(),
             &["user", "list"],
+            &["role", "list"],
             &["client", "list"],
             &["key", "list"],
             &["healthcheck"],

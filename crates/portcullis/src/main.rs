@@ -34,6 +34,7 @@ mod rehearsed_callers;
 mod rehearsed_table;
 mod reload;
 mod revocation_feed;
+mod role;
 mod root_key;
 mod run;
 mod serve;

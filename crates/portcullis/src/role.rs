@@ -132,13 +132,17 @@ impl Roles<'_> {
 
 /// What the store's words mean of a role.
 fn said(error: RoleError) -> anyhow::Error {
-    match error {
+    match &error {
         RoleError::Store(StoreError::NotFound) => {
             anyhow::anyhow!("there is no role of this name in the database")
         }
         RoleError::Store(StoreError::Taken) => anyhow::anyhow!("there is one of this name"),
         RoleError::Store(StoreError::Conflict) => anyhow::anyhow!("somebody has it"),
-        other => other.into(),
+        RoleError::Name(_)
+        | RoleError::OfFile
+        | RoleError::NamedLikeScope
+        | RoleError::Scope(_)
+        | RoleError::Store(_) => error.into(),
     }
 }
 

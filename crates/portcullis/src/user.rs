@@ -4,6 +4,7 @@
 
 mod import;
 mod password;
+mod shown;
 
 use std::{
     path::{Path, PathBuf},
@@ -12,14 +13,15 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use portcullis_audit::{Action, Party};
+use portcullis_audit::Action;
 use portcullis_auth::{
-    NewAccount, Strength, check_tenant, create_user,
+    NewAccount, Strength, check_tenant, create_user, grant_reason,
     identifiers::{Email, Username, login_key},
     password::Hasher,
 };
-use portcullis_store::{Grant, RoleGrant, StoreError, User};
-use serde_json::{Value, json};
+use portcullis_store::{Grant, RoleGrant, StoreError, User, UserChange};
+
+use shown::{listing, party, row, tell};
 
 use crate::{
     accounts::{Accounts, event},
@@ -41,6 +43,12 @@ pub(crate) enum Command {
     /// Enable a user again
     #[command(after_help = "Example:\n  portcullis user enable saad")]
     Enable(Named),
+    /// Delete a user with its sessions; what it did stays in the audit log
+    #[command(after_help = "Example:\n  portcullis user delete saad")]
+    Delete(Named),
+    /// Make a user one of a tenant, or of none; its present tokens end
+    #[command(after_help = "Example:\n  portcullis user tenant saad acme")]
+    Tenant(Tenancy),
     /// Give a user a role; its present tokens end
     #[command(after_help = "Example:\n  portcullis user grant saad staff")]
     Grant(Membership),
@@ -80,6 +88,16 @@ pub(crate) struct Newcomer {
 pub(crate) struct Named {
     /// The user name or e-mail address
     login: String,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct Tenancy {
+    /// The user name or e-mail address
+    login: String,
+    /// The tenant; of none where absent
+    tenant: Option<String>,
     #[command(flatten)]
     output: Output,
 }
@@ -126,6 +144,8 @@ impl Users<'_> {
             Command::Enable(named) => self.set_disabled(&named, false).await,
             Command::Grant(membership) => self.grant(&membership).await,
             Command::Revoke(membership) => self.revoke(&membership).await,
+            Command::Delete(named) => self.delete(&named).await,
+            Command::Tenant(tenancy) => self.set_tenant(&tenancy).await,
             Command::ResetMfa(named) => self.reset_mfa(&named).await,
         }?;
         Ok(ExitCode::SUCCESS)
@@ -208,13 +228,37 @@ impl Users<'_> {
         Ok(())
     }
 
+    async fn delete(&self, named: &Named) -> anyhow::Result<()> {
+        let user = self.find(&named.login).await?;
+        let event = event(Action::UserDeleted).on(party(&user));
+        let change = self.0.rights_change(&event);
+        let user = self.0.store().delete_user(&user.id, &change).await?;
+        tell("deleted", &user, named.output);
+        Ok(())
+    }
+
+    async fn set_tenant(&self, tenancy: &Tenancy) -> anyhow::Result<()> {
+        let tenant = tenancy.tenant.as_deref();
+        tenant.map(check_tenant).transpose()?;
+        let user = self.find(&tenancy.login).await?;
+        let event = event(Action::UserChanged).on(party(&user));
+        let wanted = UserChange {
+            tenant: Some(tenant),
+            ..UserChange::default()
+        };
+        let change = self.0.rights_change(&event);
+        let user = self.0.store().change_user(&user.id, &wanted, &change);
+        tell("set", &user.await?, tenancy.output);
+        Ok(())
+    }
+
     async fn grant(&self, membership: &Membership) -> anyhow::Result<()> {
         self.check_role(&membership.role).await?;
         let grant = membership.grant()?;
         let user = self.find(&membership.login).await?;
         let event = event(Action::RoleGranted)
             .on(party(&user))
-            .because(format!("role:{}", membership.role));
+            .because(grant_reason(grant.role, grant.tenant));
         let user = self
             .0
             .store()
@@ -239,7 +283,7 @@ impl Users<'_> {
         }
         let event = event(Action::RoleRevoked)
             .on(party(&user))
-            .because(format!("role:{}", membership.role));
+            .because(grant_reason(grant.role, grant.tenant));
         let user = self
             .0
             .store()
@@ -283,52 +327,4 @@ impl Users<'_> {
             known.join(", ")
         )
     }
-}
-
-fn party(user: &User) -> Party {
-    Party::user(&user.id).named(name(user))
-}
-
-fn name(user: &User) -> &str {
-    user.username
-        .as_deref()
-        .or(user.email.as_deref())
-        .unwrap_or("-")
-}
-
-fn tell(done: &str, user: &User, output: Output) {
-    if output.json {
-        output::say_json(&listing(user));
-    } else {
-        output::say(format_args!("{done}: {}", row(user)));
-    }
-}
-
-fn row(user: &User) -> String {
-    let state = if user.disabled { "disabled" } else { "enabled" };
-    let email = user
-        .email
-        .as_deref()
-        .filter(|email| *email != name(user))
-        .unwrap_or_default();
-    format!(
-        "{}  {:<24} {state:<8}  {:<24}  {email}",
-        user.id,
-        name(user),
-        user.roles().join(",")
-    )
-    .trim_end()
-    .to_owned()
-}
-
-fn listing(user: &User) -> Value {
-    json!({
-        "id": user.id,
-        "username": user.username,
-        "email": user.email,
-        "display_name": user.display_name,
-        "disabled": user.disabled,
-        "roles": user.roles(),
-        "created_at": portcullis_audit::rfc3339(user.created_at),
-    })
 }

@@ -6,7 +6,7 @@ use portcullis_audit::{Action, Event, Outcome, Party, PartyKind};
 use tokio::task::JoinSet;
 
 use super::bench::{Bench, LATER, NOW, anywhere, change, event, session, verified};
-use crate::{AuditFilter, AuditParty, Sessions, StoreError};
+use crate::{AuditFilter, AuditParty, AuditSearch, Sessions, StoreError};
 
 pub(super) async fn a_change_whose_audit_row_cannot_be_kept_leaves_nothing(bench: &Bench) {
     let user = bench.user("saad").await;
@@ -227,4 +227,40 @@ pub(super) async fn a_name_with_a_nul_is_kept(bench: &Bench) {
         "the text that is hashed has it escaped"
     );
     assert_eq!(verified(&rows), 1);
+}
+
+pub(super) async fn a_search_goes_through_the_whole_log_in_bounded_pieces(bench: &Bench) {
+    // Bytes of the right length and nothing else: no chain is verified here.
+    bench
+        .store
+        .append_events(&[event(Action::GatewayStarted)])
+        .await
+        .unwrap();
+    bench
+        .tamper(
+            "INSERT INTO audit_events (chain, seq, at_ms, action, outcome, actor_type, actor_id, count, bytes, prev_hash, hash) \
+             WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 25000) \
+             SELECT 'many', n, n, CASE WHEN n = 3 OR n = 24999 THEN 'user_created' ELSE 'api_access' END, \
+             'success', 'user', 'u', 1, '', g.hash, g.hash FROM n, (SELECT hash FROM audit_events) g",
+        )
+        .await;
+    let mut search = AuditSearch {
+        action: Some("user_created".to_owned()),
+        limit: 10,
+        ..AuditSearch::default()
+    };
+    let mut pages = Vec::new();
+    loop {
+        let page = bench.store.search_audit(&search).await.unwrap();
+        pages.push(page.rows.iter().map(|row| row.seq).collect::<Vec<_>>());
+        search.after = page.next;
+        if search.after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(pages, [vec![3], vec![], vec![24_999]]);
+    search.after = None;
+    search.limit = 1;
+    let page = bench.store.search_audit(&search).await.unwrap();
+    assert_eq!(page.rows.len(), 1);
 }

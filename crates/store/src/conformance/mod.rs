@@ -52,6 +52,7 @@ macro_rules! conformance_of_sessions {
 conformance! {
     audit::a_change_whose_audit_row_cannot_be_kept_leaves_nothing,
     audit::a_name_with_a_nul_is_kept,
+    audit::a_search_goes_through_the_whole_log_in_bounded_pieces,
     audit::an_observer_is_shown_what_was_committed_and_nothing_else,
     audit::every_column_reads_back_as_it_was_said,
     audit::rows_come_in_pages_and_by_action,
