@@ -191,7 +191,12 @@ pub(crate) async fn finish(request: Request, next: Next) -> Response {
     };
     if let Some(refusal) = refusal_of(&mut response) {
         log(&refusal, &call);
+        let cookie = response.headers_mut().remove(header::SET_COOKIE);
         response = refused(&refusal, &call, is_oauth);
+        // A refusal may take the cookie away.
+        response
+            .headers_mut()
+            .extend(cookie.map(|cookie| (header::SET_COOKIE, cookie)));
     }
     response
         .headers_mut()

@@ -60,6 +60,17 @@ impl AuthService {
         caller
     }
 
+    /// Whose token it is, even if it has expired or was revoked: for those who give something back.
+    pub(crate) fn recognize(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Refusal> {
+        let principal = self.verifier.recognize(bearer(headers)?);
+        one_of_ours(principal.map_err(refused_token)?)
+    }
+
+    /// Whether the token of this request would open something now.
+    pub(crate) fn is_good(&self, headers: &HeaderMap) -> bool {
+        self.principal(headers).is_ok()
+    }
+
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
         let principal = self.principal(headers)?;
         self.user_of(principal).await
@@ -75,14 +86,7 @@ impl AuthService {
             .verifier
             .verify(token, self.now())
             .map_err(refused_token)?;
-        match principal.issuer() {
-            IssuerName::Local => Ok(principal),
-            // Known to us, but nobody here: there is no profile to show.
-            IssuerName::Foreign(_) => {
-                let challenge = CHALLENGE;
-                Err(Rejection::WrongResource { challenge }.into())
-            }
-        }
+        one_of_ours(principal)
     }
 
     async fn user_of(&self, principal: Arc<Principal>) -> Result<Caller, Refusal> {
@@ -134,6 +138,17 @@ impl AuthService {
             .event(call, Action::AccessDenied, Outcome::Refused, actor)
             .because(rejection.code());
         self.desk.denial(event, self.now());
+    }
+}
+
+fn one_of_ours(principal: Arc<Principal>) -> Result<Arc<Principal>, Refusal> {
+    match principal.issuer() {
+        IssuerName::Local => Ok(principal),
+        // Known to us, but nobody here: there is no profile to show.
+        IssuerName::Foreign(_) => {
+            let challenge = CHALLENGE;
+            Err(Rejection::WrongResource { challenge }.into())
+        }
     }
 }
 

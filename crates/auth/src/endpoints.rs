@@ -12,16 +12,20 @@ mod admin_users;
 mod health;
 mod login;
 mod login_mfa;
+mod logout;
 mod me;
 mod oauth_introspect;
+mod oauth_refresh;
 mod oauth_revoke;
 mod oauth_token;
 mod password;
 mod profile;
 mod providers;
+mod refresh;
 mod register;
 mod revocations;
 mod second_factor;
+mod sessions;
 mod well_known;
 
 use std::sync::Arc;
@@ -38,6 +42,9 @@ pub(crate) fn all() -> Vec<OpenApiRouter<Arc<AuthService>>> {
         register::routes(),
         login::routes(),
         login_mfa::routes(),
+        refresh::routes(),
+        logout::routes(),
+        sessions::routes(),
         providers::routes(),
         password::routes(),
         second_factor::routes(),

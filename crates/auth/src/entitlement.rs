@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use portcullis_config::auth::{Auth, PORTCULLIS_RESOURCE, PORTCULLIS_SCOPES};
+use portcullis_config::{
+    auth::{Auth, PORTCULLIS_RESOURCE, PORTCULLIS_SCOPES},
+    units::Timestamp,
+};
 use portcullis_store::{Grant, User};
 use portcullis_tokens::ScopeSet;
 
@@ -21,6 +24,30 @@ pub(crate) struct Entitlement {
     /// Sorted; which of them a token's scopes come from is not told apart.
     pub(crate) roles: Vec<String>,
     pub(crate) tenant: Option<String>,
+    /// Whether it is all that there was to have, because nothing less was asked for.
+    pub(crate) is_whole: bool,
+}
+
+/// In the place of scopes where none were named: whatever the user may have, at any time. No scope is spelled so.
+pub(crate) const ALL_SCOPES: &str = "*";
+
+impl Entitlement {
+    /// What is kept of it, for a later decision about the same.
+    pub(crate) fn asked_scopes(&self) -> &str {
+        if self.is_whole {
+            ALL_SCOPES
+        } else {
+            self.scopes.line()
+        }
+    }
+
+    /// No access token outlives its session.
+    pub(crate) fn ending_by(self, end: Timestamp, now: Timestamp) -> Self {
+        Self {
+            lifetime: self.lifetime.min(end.saturating_since(now)),
+            ..self
+        }
+    }
 }
 
 /// Not told apart in the answer: which resources exist is not everybody's to know.
@@ -179,6 +206,7 @@ fn cut_down(
         lifetime,
         roles: Vec::new(),
         tenant: None,
+        is_whole: requested.is_none(),
     })
 }
 

@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     Request(&'static str),
     /// Unknown, wrong, disabled: not told apart.
     Client,
+    /// Not ours, spent, ended, or another client's: not told apart.
+    Grant,
     GrantType,
     Scope,
     /// RFC 8707 section 2.
@@ -65,6 +67,7 @@ impl Fault {
         match self {
             Self::Request(_) => "invalid_request",
             Self::Client => "invalid_client",
+            Self::Grant => "invalid_grant",
             Self::GrantType => "unsupported_grant_type",
             Self::Scope => "invalid_scope",
             Self::Target => "invalid_target",
@@ -74,7 +77,7 @@ impl Fault {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Client => StatusCode::UNAUTHORIZED,
-            Self::Request(_) | Self::GrantType | Self::Scope | Self::Target => {
+            Self::Request(_) | Self::Grant | Self::GrantType | Self::Scope | Self::Target => {
                 StatusCode::BAD_REQUEST
             }
         }
@@ -88,9 +91,10 @@ impl Fault {
         match self {
             Self::Request(sentence) => sentence,
             Self::Client => "The client could not be authenticated.",
-            Self::GrantType => "The only grant is client_credentials.",
-            Self::Scope => "The scope is malformed, or more than the client was granted.",
-            Self::Target => "Name one resource that the client has scopes for.",
+            Self::Grant => "The refresh token is not good here, or not any more.",
+            Self::GrantType => "The metadata names the grants that there are.",
+            Self::Scope => "The scope is malformed, or more than was granted.",
+            Self::Target => "Name one resource that there are scopes for.",
         }
     }
 }
@@ -129,7 +133,7 @@ pub(crate) fn body_of(rejection: &Rejection) -> Value {
 
 pub(crate) fn code_of(rejection: &Rejection) -> &'static str {
     let status = rejection.status();
-    if status == StatusCode::SERVICE_UNAVAILABLE {
+    if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS {
         "temporarily_unavailable"
     } else if status.is_server_error() {
         "server_error"

@@ -7,13 +7,14 @@
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
-    body::Body,
+    body::{Body, HttpBody},
     extract::FromRequestParts,
     http::{HeaderMap, Request, header, request::Parts},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use portcullis_policy::rejection::{Malformation, Rejection};
-use serde::de::DeserializeOwned;
+use portcullis_tokens::ScopeSet;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use crate::answer::Refusal;
@@ -23,16 +24,21 @@ pub(crate) const MAX_BODY_BYTES: usize = 4 * 1024;
 /// A sign-in is one packet. Who needs longer than this is holding a connection, not typing.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+const BAD_SCOPE: &str = "The scope must be one or more scopes, separated by spaces.";
+
 /// Set by the gateway, and only the gateway reaches the socket.
 const CLIENT_ADDRESS: &str = "x-portcullis-client-address";
 const REQUEST_ID: &str = "x-request-id";
 const MAX_REQUEST_ID_BYTES: usize = 128;
+const MAX_USER_AGENT_BYTES: usize = 256;
 
 /// The request as the gateway describes it.
 #[derive(Clone)]
 pub(crate) struct Call {
     pub(crate) address: Option<IpAddr>,
     pub(crate) request_id: Arc<str>,
+    /// As the client names itself, cut to 256 bytes.
+    pub(crate) user_agent: Option<Arc<str>>,
 }
 
 impl Call {
@@ -42,6 +48,7 @@ impl Call {
         Self {
             address: text(CLIENT_ADDRESS).and_then(|address| address.parse().ok()),
             request_id: request_id.unwrap_or_default().into(),
+            user_agent: text(header::USER_AGENT.as_str()).map(user_agent),
         }
     }
 }
@@ -52,6 +59,11 @@ impl<S: Sync> FromRequestParts<S> for Call {
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
         Ok(Self::of(&parts.headers))
     }
+}
+
+/// `to_str` has seen to it that every byte is a character.
+fn user_agent(text: &str) -> Arc<str> {
+    text.get(..MAX_USER_AGENT_BYTES).unwrap_or(text).into()
 }
 
 /// The same request with its body taken off the connection, for what is refused without a look at it as well: a body
@@ -127,6 +139,27 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Zeroizing<Vec<u8>>, Ref
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Rejection::BodyTooLarge.into()),
         Ok(Err(_broken_off)) => Err(malformed_body()),
         Ok(Ok(collected)) => Ok(Zeroizing::new(collected.to_bytes().to_vec())),
+    }
+}
+
+/// A text that is wiped when it is dropped.
+pub(crate) fn secret<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Zeroizing<String>>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(Zeroizing::new))
+}
+
+/// Of a body that was gathered.
+pub(crate) fn is_empty(body: &Body) -> bool {
+    body.size_hint().exact() == Some(0)
+}
+
+/// A `scope` as it came: one or more words, or nothing asked for.
+pub(crate) fn scopes(scope: Option<&str>) -> Result<Option<ScopeSet>, Refusal> {
+    let parsed = scope.map(ScopeSet::parse).transpose();
+    match parsed {
+        Ok(scopes) if !scopes.as_ref().is_some_and(ScopeSet::is_empty) => Ok(scopes),
+        Ok(_) | Err(_) => Err(malformed_field(BAD_SCOPE)),
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) use picture::{Format, data_address};
 
 use crate::{
     answer::Refusal,
-    entitlement::{Entitlement, Wanted, entitle},
+    entitlement::{ALL_SCOPES, Entitlement, Wanted, entitle},
     issue::party_of,
     request::Call,
     service::AuthService,
@@ -60,7 +60,7 @@ impl AuthService {
             user_id: user.id.clone(),
             user_version: user.version,
             resource: entitlement.resource.clone(),
-            scopes: entitlement.scopes.line().to_owned(),
+            scopes: entitlement.asked_scopes().to_owned(),
             tenant: entitlement.tenant.clone(),
         };
         let challenged = Event {
@@ -133,10 +133,11 @@ impl AuthService {
     /// As it was granted with the first proof, if the configuration still says so.
     fn entitlement_of(&self, waiting: &Challenge, user: &User) -> Result<Entitlement, Refusal> {
         let refused = || Refusal::from(Rejection::ResourceNotAllowed);
-        let scopes = ScopeSet::parse(&waiting.scopes).map_err(|_never| refused())?;
+        let scopes = (waiting.scopes != ALL_SCOPES).then(|| ScopeSet::parse(&waiting.scopes));
+        let scopes = scopes.transpose().map_err(|_never| refused())?;
         let wanted = Wanted {
             resource: &waiting.resource,
-            scopes: Some(&scopes),
+            scopes: scopes.as_ref(),
             tenant: waiting.tenant.as_deref(),
         };
         entitle(&self.config, user, &wanted).map_err(|_no| refused())

@@ -7,12 +7,13 @@ use portcullis_config::{auth::Auth, units::Timestamp};
 use portcullis_policy::breaker::BreakerSwitch;
 use portcullis_store::{RightsChange, Sessions, Store, User};
 use portcullis_tokens::{
-    ClientAssertions, LOCAL_CLOCK_SKEW, Revocation, Revocations, Verifier, WrappingKey,
+    ClientAssertions, LOCAL_CLOCK_SKEW, RefreshKey, Revocation, Revocations, Verifier, WrappingKey,
 };
 
 use crate::{
-    client_authentication::audiences, elsewhere::Elsewhere, log_watch::LogWatch, metrics::Metrics,
-    password::Hasher, request::Call, signing_keys::SigningKeys, throttle::Throttle,
+    client_authentication::audiences, cookie::Cookies, elsewhere::Elsewhere, log_watch::LogWatch,
+    metrics::Metrics, password::Hasher, request::Call, signing_keys::SigningKeys,
+    throttle::Throttle,
 };
 
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -22,6 +23,7 @@ pub struct AuthParts<'a> {
     pub config: Auth,
     pub store: Store,
     pub sessions: Sessions,
+    pub refresh_key: Arc<RefreshKey>,
     pub signer: Arc<SigningKeys>,
     pub hasher: Arc<Hasher>,
     pub desk: Arc<Desk>,
@@ -44,6 +46,9 @@ pub struct AuthService {
     pub(crate) config: Auth,
     pub(crate) store: Store,
     pub(crate) sessions: Sessions,
+    pub(crate) refresh_key: Arc<RefreshKey>,
+    /// Where refresh tokens travel as cookies.
+    pub(crate) cookies: Option<Cookies>,
     pub(crate) signer: Arc<SigningKeys>,
     pub(crate) hasher: Arc<Hasher>,
     pub(crate) desk: Arc<Desk>,
@@ -65,10 +70,12 @@ impl AuthService {
         let metrics = Metrics::register(parts.registry, &parts.hasher)?;
         Ok(Self {
             assertions: ClientAssertions::new(audiences(&parts.config.issuer)),
+            cookies: Cookies::new(&parts.config),
             throttle: Throttle::new(parts.config.throttle),
             config: parts.config,
             store: parts.store,
             sessions: parts.sessions,
+            refresh_key: parts.refresh_key,
             signer: parts.signer,
             hasher: parts.hasher,
             desk: parts.desk,

@@ -10,7 +10,7 @@ use portcullis_store::User;
 use secrecy::SecretString;
 
 use crate::{
-    answer::{self, Refusal},
+    answer::Refusal,
     entitlement::Entitlement,
     issue::{Issued, party_of},
     request::Call,
@@ -35,7 +35,7 @@ impl SignedIn {
 
     pub(crate) fn into_response(self) -> Response {
         match self {
-            Self::Tokens(issued) => answer::json(StatusCode::OK, issued),
+            Self::Tokens(issued) => issued.into_response(StatusCode::OK),
             Self::SecondFactor(challenge) => Refusal::mfa_required(challenge).into_response(),
         }
     }

@@ -11,11 +11,15 @@ mod imports;
 mod keys;
 mod login;
 mod oauth;
+mod oauth_refresh;
 mod pages;
 mod password_change;
 mod providers;
 mod published;
+mod refresh;
+mod refresh_cookie;
 mod second_factor;
+mod sign_out;
 mod signing_clients;
 
 use std::{
@@ -40,14 +44,15 @@ use portcullis_config::{
         Throttle,
     },
     issuers::{Algorithm, ClaimNames, Issuer, KeySource, TokenType},
+    refresh_tokens::{RefreshTokens, Transport},
     storage::{Database, RootKeyBytes},
     units::{ByteSize, Rate, Timestamp},
 };
 use portcullis_outbound::{issuer_keys::KeyKeeper, providers::Providers};
 use portcullis_store::{AuditFilter, AuditRow, OpenMode, Sessions, Store, User};
 use portcullis_tokens::{
-    IssuerKeys, IssuerSpec, KeySet, Revocations, SigningAlgorithm, Verifier, VerifierParts,
-    WrappingKey, rotation::Rotation,
+    IssuerKeys, IssuerSpec, KeySet, RefreshKey, Revocations, SigningAlgorithm, Verifier,
+    VerifierParts, WrappingKey, rotation::Rotation,
 };
 use prometheus::Registry;
 use secrecy::SecretString;
@@ -82,6 +87,13 @@ pub(crate) fn auth_config() -> Auth {
         signing: Signing::Es256,
         rotate_every: Duration::from_secs(30 * 86_400),
         access_token_lifetime: Duration::from_secs(300),
+        refresh_tokens: RefreshTokens {
+            idle: Duration::from_secs(7 * 24 * 3600),
+            absolute: Duration::from_secs(30 * 24 * 3600),
+            grace: Duration::from_secs(10),
+            transport: Transport::Body,
+            origins: Vec::new(),
+        },
         registration: Registration::Admin,
         default_resource: Some("hotel".to_owned()),
         password: PasswordRules {
@@ -178,6 +190,7 @@ impl House {
             verifier: Arc::new(verifier(&config, signer.verifying(), &revocations)),
             config,
             sessions: Sessions::Database(store.clone()),
+            refresh_key: Arc::new(RefreshKey::derive(&RootKeyBytes::new([7; 32]))),
             store,
             signer,
             desk: Arc::new(Desk::default()),

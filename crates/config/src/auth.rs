@@ -6,6 +6,7 @@ use secrecy::SecretString;
 
 use crate::{
     providers::Provider,
+    refresh_tokens::RefreshTokens,
     units::{ByteSize, Rate},
 };
 
@@ -17,6 +18,7 @@ pub struct Auth {
     /// How long a key signs before another takes its place. With HS256 nothing goes by it.
     pub rotate_every: Duration,
     pub access_token_lifetime: Duration,
+    pub refresh_tokens: RefreshTokens,
     pub registration: Registration,
     /// For sign-ins that name no resource. One of `resources`.
     pub default_resource: Option<String>,

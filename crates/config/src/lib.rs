@@ -23,6 +23,7 @@ pub mod issuers;
 pub mod limits;
 pub mod providers;
 pub mod redirects;
+pub mod refresh_tokens;
 pub mod routes;
 pub mod schema;
 pub mod server;

@@ -100,6 +100,11 @@ impl Keep<'_> {
             &running.access_token_lifetime,
         );
         self.that(
+            "auth.refresh_token",
+            &mut wanted.refresh_tokens,
+            &running.refresh_tokens,
+        );
+        self.that(
             "auth.registration",
             &mut wanted.registration,
             &running.registration,

@@ -59,6 +59,8 @@ pub enum Rejection {
     InvalidCredentials,
     MfaRequired,
     ResourceNotAllowed,
+    /// A page of another site made the browser send it, with a cookie of ours.
+    CrossSite,
     Conflict,
     UnsupportedMediaType,
     WeakPassword {
@@ -81,7 +83,8 @@ impl Rejection {
             Self::AddressNotAllowed
             | Self::InsufficientScope { .. }
             | Self::WrongResource { .. }
-            | Self::ResourceNotAllowed => StatusCode::FORBIDDEN,
+            | Self::ResourceNotAllowed
+            | Self::CrossSite => StatusCode::FORBIDDEN,
             Self::RouteNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -130,6 +133,7 @@ impl Rejection {
             Self::InvalidCredentials => "invalid-credentials",
             Self::MfaRequired => "mfa-required",
             Self::ResourceNotAllowed => "resource-not-allowed",
+            Self::CrossSite => "cross-site-request",
             Self::Conflict => "conflict",
             Self::UnsupportedMediaType => "unsupported-media-type",
             Self::WeakPassword { .. } => "weak-password",
@@ -165,6 +169,7 @@ impl Rejection {
             Self::InvalidCredentials => "Sign-in failed",
             Self::MfaRequired => "Second factor required",
             Self::ResourceNotAllowed => "Resource not allowed",
+            Self::CrossSite => "Request from another site",
             Self::Conflict => "Conflict",
             Self::UnsupportedMediaType => "Unsupported media type",
             Self::WeakPassword { .. } => "Password too weak",
@@ -225,6 +230,9 @@ impl Rejection {
                 "The first proof was right. Send the challenge with a code to finish signing in."
             }
             Self::ResourceNotAllowed => "Your account is not entitled to tokens for this resource.",
+            Self::CrossSite => {
+                "A page of another site sent this. Pages of this site, and of origins that are listed for it, may."
+            }
             Self::Conflict => "This would collide with something that exists already.",
             Self::UnsupportedMediaType => "Send the body as application/json.",
             Self::WeakPassword { reason } => reason,
@@ -273,6 +281,7 @@ impl Rejection {
             | Self::UpstreamFailed
             | Self::UpstreamTimeout
             | Self::ResourceNotAllowed
+            | Self::CrossSite
             | Self::Conflict
             | Self::UnsupportedMediaType
             | Self::WeakPassword { .. }
@@ -308,6 +317,7 @@ impl Rejection {
             | Self::InvalidCredentials
             | Self::MfaRequired
             | Self::ResourceNotAllowed
+            | Self::CrossSite
             | Self::Conflict
             | Self::UnsupportedMediaType
             | Self::WeakPassword { .. }

@@ -15,7 +15,7 @@ use portcullis_outbound::{
     issuer_keys::KeyKeeper, providers::Providers, revocation_feeds::FeedKeeper,
 };
 use portcullis_store::{RedisSessions, Sessions, SessionsInRedis, Store};
-use portcullis_tokens::{Revocations, Verifier, WrappingKey};
+use portcullis_tokens::{RefreshKey, Revocations, Verifier, WrappingKey};
 use prometheus::Registry;
 use tempfile::TempDir;
 
@@ -52,6 +52,7 @@ struct Own {
     settings: Auth,
     store: Store,
     sessions: Sessions,
+    refresh_key: Arc<RefreshKey>,
     signing: Arc<SigningKeys>,
     second_factor_key: Arc<WrappingKey>,
     revocations: Arc<Revocations>,
@@ -110,6 +111,7 @@ impl Identity {
             config: own.settings.clone(),
             store: own.store.clone(),
             sessions: own.sessions.clone(),
+            refresh_key: Arc::clone(&own.refresh_key),
             signer: Arc::clone(&own.signing),
             hasher: Arc::new(Hasher::start(&own.settings.password, cores)?),
             desk: Arc::clone(desk),
@@ -179,6 +181,7 @@ impl Own {
             settings: auth.clone(),
             store: store.clone(),
             sessions,
+            refresh_key: Arc::new(RefreshKey::derive(&root)),
             signing,
             second_factor_key: Arc::new(WrappingKey::derive(&root, SECOND_FACTOR)),
             revocations,

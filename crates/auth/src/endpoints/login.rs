@@ -10,7 +10,6 @@ use axum::{
 use portcullis_audit::{Action, Outcome};
 use portcullis_policy::rejection::Rejection;
 use portcullis_store::User;
-use portcullis_tokens::ScopeSet;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -21,11 +20,11 @@ use crate::{
     identifiers::MAX_NAME_BYTES,
     issue::{self, Issued, party_of},
     openapi::{
-        refusals::{InvalidCredentials, MfaRequired, ResourceNotAllowed},
+        refusals::{CrossSite, InvalidCredentials, MfaRequired, ResourceNotAllowed},
         tags,
     },
     password::Password,
-    request::{self, Call, malformed_field},
+    request::{self, Call, malformed_field, scopes},
     service::AuthService,
     sign_in::SignedIn,
 };
@@ -72,6 +71,7 @@ struct Login {
         InvalidCredentials,
         MfaRequired,
         ResourceNotAllowed,
+        CrossSite,
     ),
 )]
 async fn login(
@@ -89,9 +89,10 @@ async fn sign_in(
     call: &Call,
     request: Request<Body>,
 ) -> Result<SignedIn, Refusal> {
+    service.check_origin(request.headers())?;
     let login: Login = request::json(request).await?;
     let name = login.name()?;
-    let scopes = login.scopes()?;
+    let scopes = scopes(login.scope.as_deref())?;
     let resource = login
         .resource
         .as_deref()
@@ -133,22 +134,6 @@ impl Login {
             return Err(malformed_field("A name has 1 to 254 bytes."));
         }
         Ok(name)
-    }
-
-    fn scopes(&self) -> Result<Option<ScopeSet>, Refusal> {
-        let refused =
-            || malformed_field("The scope must be one or more scopes, separated by spaces.");
-        let parsed = self
-            .scope
-            .as_deref()
-            .map(ScopeSet::parse)
-            .transpose()
-            .map_err(|_invalid| refused())?;
-        if parsed.as_ref().is_some_and(ScopeSet::is_empty) {
-            Err(refused())
-        } else {
-            Ok(parsed)
-        }
     }
 }
 

@@ -14,7 +14,7 @@ use axum::{
 };
 use portcullis_audit::{Action, Outcome, Party, PartyKind};
 use portcullis_store::{Client, SessionEnd};
-use portcullis_tokens::{Principal, Revocation};
+use portcullis_tokens::{Principal, RefreshToken, Revocation};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -53,7 +53,7 @@ struct RevocationRequest {
 
 /// Give a token back
 ///
-/// RFC 7009. An access token ends, and with a user's token the session that it belongs to. The answer is the same for a
+/// RFC 7009. An access token ends, and with a user's token, access or refresh, the session that it belongs to. The answer is the same for a
 /// token that is unknown, has expired or belongs to somebody else, and that one lives on. A client authenticates as it
 /// did when it got the token; without authentication only tokens of a user's own sign-in are taken.
 #[utoipa::path(
@@ -82,7 +82,10 @@ async fn revoke(
     let form = Form::read(request).await.map_err(Fault::from)?;
     let revoker = service.revoker(&headers, &form, &call).await?;
     let token = form.value("token").ok_or(Fault::Request(NO_TOKEN))?;
-    service.revoke_access_token(token, &revoker, &call).await?;
+    match service.refresh_key.read(token) {
+        Ok(token) => service.revoke_refresh_token(token, &revoker, &call).await?,
+        Err(_not_one) => service.revoke_access_token(token, &revoker, &call).await?,
+    }
     Ok(StatusCode::OK)
 }
 
@@ -114,6 +117,22 @@ impl AuthService {
         }
         let client = self.authenticate_client(headers, form, call).await?;
         Ok(Revoker::Program(client))
+    }
+
+    /// Its whole session, even by a token that was spent: whoever gives back can do no harm.
+    async fn revoke_refresh_token(
+        &self,
+        token: RefreshToken,
+        revoker: &Revoker,
+        call: &Call,
+    ) -> Result<(), OAuthRefusal> {
+        let Some((session, user)) = self.session_of(token, self.now()).await? else {
+            return Ok(());
+        };
+        if session.client_id.as_deref() == Some(revoker.client_id()) {
+            self.end_session(&user, &session.sid, call).await?;
+        }
+        Ok(())
     }
 
     async fn revoke_access_token(
@@ -166,7 +185,7 @@ impl AuthService {
     }
 }
 
-fn proves_nothing(headers: &HeaderMap, form: &Form) -> bool {
+pub(super) fn proves_nothing(headers: &HeaderMap, form: &Form) -> bool {
     let is_first_party = form
         .value("client_id")
         .is_none_or(|id| id == FIRST_PARTY_CLIENT);

@@ -1,5 +1,5 @@
-//! `POST /oauth/token`: an access token for a client that knows its secret (RFC 6749 section 4.4, RFC 8707). No other
-//! grant exists, and that of passwords never will.
+//! `POST /oauth/token`: an access token for a client that knows its secret (RFC 6749 section 4.4, RFC 8707), or for a refresh
+//! token. No other grant exists, and that of passwords never will.
 
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ use crate::{
     oauth::{Fault, OAuthRefusal},
     openapi::{
         refusals::{
-            OAuthInvalidClient, OAuthInvalidRequest, OAuthInvalidScope, OAuthInvalidTarget,
-            OAuthUnsupportedGrantType,
+            OAuthInvalidClient, OAuthInvalidGrant, OAuthInvalidRequest, OAuthInvalidScope,
+            OAuthInvalidTarget, OAuthUnsupportedGrantType,
         },
         tags,
     },
@@ -45,7 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes the form, which is read by name")]
 struct TokenRequest {
-    /// `client_credentials`
+    /// `client_credentials` or `refresh_token`
     grant_type: String,
     /// Where it is not in the Authorization header.
     client_id: Option<String>,
@@ -54,7 +54,9 @@ struct TokenRequest {
     client_assertion_type: Option<String>,
     /// Instead of a secret: a JWT that the client has signed for this request (RFC 7523).
     client_assertion: Option<String>,
-    /// May be left out where one resource has all scopes of the client.
+    /// For the grant of this name.
+    refresh_token: Option<String>,
+    /// May be left out where one resource has all scopes of the client, and with a refresh token.
     resource: Option<String>,
     /// Separated by spaces; all that the client has there where absent.
     scope: Option<String>,
@@ -62,7 +64,8 @@ struct TokenRequest {
 
 /// Get a token for a program
 ///
-/// RFC 6749 section 4.4. The client authenticates in the Authorization header or in the body, not in both.
+/// RFC 6749 sections 4.4 and 6. The client authenticates in the Authorization header or in the body, not in both; with the
+/// refresh token of somebody who signed in here there is no client to authenticate.
 #[utoipa::path(
     post,
     path = "/oauth/token",
@@ -78,6 +81,7 @@ struct TokenRequest {
         (status = 200, description = "The token.", body = Issued, example = json!(issue::example())),
         OAuthInvalidRequest,
         OAuthInvalidClient,
+        OAuthInvalidGrant,
         OAuthUnsupportedGrantType,
         OAuthInvalidScope,
         OAuthInvalidTarget,
@@ -92,6 +96,7 @@ async fn token(
     let form = Form::read(request).await.map_err(Fault::from)?;
     match form.value("grant_type") {
         Some("client_credentials") => {}
+        Some("refresh_token") => return service.refresh_grant(&headers, &form, &call).await,
         Some(_) => return Err(Fault::GrantType.into()),
         None => return Err(Fault::Request(NO_GRANT).into()),
     }

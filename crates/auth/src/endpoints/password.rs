@@ -18,15 +18,15 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    answer::{self, Refusal},
+    answer::Refusal,
     caller::Caller,
-    entitlement::{Wanted, entitle},
     issue::{self, Issued, party_of},
     openapi::{
         refusals::{InvalidCredentials, WeakPassword},
         tags,
     },
     password::Password,
+    refresh::Asked,
     request::{self, Call},
     service::AuthService,
 };
@@ -77,7 +77,7 @@ async fn change(
         .change_password(&caller.user, change.new_password, &call)
         .await?;
     Ok(match service.next_session(&caller, &user, &call).await {
-        Some(issued) => answer::json(StatusCode::OK, issued),
+        Some(issued) => issued.into_response(StatusCode::OK),
         None => StatusCode::NO_CONTENT.into_response(),
     })
 }
@@ -116,13 +116,12 @@ impl AuthService {
         call: &Call,
     ) -> Option<Issued> {
         let principal = caller.principal();
-        let (resource, scopes) = (principal.resource(), principal.scopes());
-        let wanted = Wanted {
-            resource,
-            scopes: Some(scopes),
-            tenant: principal.tenant(),
+        let session = self.sessions.find(principal.session()?).await.ok()??;
+        let asked = Asked {
+            resource: Some(principal.resource()),
+            scopes: None,
         };
-        let entitlement = entitle(&self.config, user, &wanted).ok()?;
+        let entitlement = self.entitle_again(&session, user, &asked).ok()?;
         self.issue(user, entitlement, call, Vec::new()).await.ok()
     }
 }

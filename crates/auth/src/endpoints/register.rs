@@ -24,10 +24,10 @@ use crate::{
     answer::{self, Refusal},
     entitlement::{Wanted, entitle},
     identifiers::{Email, Username},
-    issue::Issued,
+    issue::{self, Issued},
     openapi::{
         also,
-        refusals::{Conflict, WeakPassword},
+        refusals::{Conflict, CrossSite, WeakPassword},
         tags,
     },
     password::Password,
@@ -90,7 +90,9 @@ struct Registered {
             "expires_in": 300,
             "resource": "hotel",
             "scope": "hotel:read",
+            "refresh_token": issue::EXAMPLE_REFRESH_TOKEN,
         })),
+        CrossSite,
         Conflict,
         WeakPassword,
     ),
@@ -100,19 +102,21 @@ async fn register(
     call: Call,
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
+    service.check_origin(request.headers())?;
     // Before the body: a stranger's is not read.
     let actor = service.registrar(request.headers(), &call).await?;
     let body: Registering = request::json(request).await?;
     let event = service.event(&call, Action::UserCreated, Outcome::Success, actor);
     let user = service.register(body, event).await?;
-    let token = service.first_token(&user, &call).await;
-    Ok(answer::json(
-        StatusCode::CREATED,
-        Registered {
-            user: user.into(),
-            token,
-        },
-    ))
+    let mut token = service.first_token(&user, &call).await;
+    let cookie = token.as_mut().and_then(Issued::take_cookie);
+    let user = user.into();
+    let mut response = answer::json(StatusCode::CREATED, Registered { user, token });
+    // An administrator's browser stays the administrator's.
+    if let (Registration::Open, Some(cookie)) = (service.config.registration, cookie) {
+        cookie.set(&mut response);
+    }
+    Ok(response)
 }
 
 impl AuthService {

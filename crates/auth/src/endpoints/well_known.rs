@@ -64,9 +64,9 @@ async fn jwks(State(service): State<Arc<AuthService>>) -> Response {
         "issuer": "https://gateway.example.com",
         "jwks_uri": "https://gateway.example.com/.well-known/jwks.json",
         "token_endpoint": "https://gateway.example.com/oauth/token",
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
         "token_endpoint_auth_signing_alg_values_supported": ["ES256", "EdDSA", "RS256", "PS256"],
-        "grant_types_supported": ["client_credentials"],
+        "grant_types_supported": ["client_credentials", "refresh_token"],
         "response_types_supported": [],
         "revocation_endpoint": "https://gateway.example.com/oauth/revoke",
         "revocation_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"],
@@ -83,14 +83,20 @@ async fn metadata(State(service): State<Arc<AuthService>>) -> Response {
     let methods = client_authentication::METHODS;
     let or_none: Vec<&str> = ["none"].into_iter().chain(methods).collect();
     let signed_with = ClientAssertions::algorithms();
+    let (mut for_tokens, mut grants) = (methods.to_vec(), vec!["client_credentials"]);
+    if service.config.refresh_tokens.transport.has_body() {
+        // The sessions of people belong to a client without a secret.
+        for_tokens.push("none");
+        grants.push("refresh_token");
+    }
     let metadata = json!({
         "issuer": issuer,
         "jwks_uri": format!("{base}/.well-known/jwks.json"),
         "response_types_supported": [],
         "token_endpoint": format!("{base}/oauth/token"),
-        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_methods_supported": for_tokens,
         "token_endpoint_auth_signing_alg_values_supported": signed_with,
-        "grant_types_supported": ["client_credentials"],
+        "grant_types_supported": grants,
         "revocation_endpoint": format!("{base}/oauth/revoke"),
         "revocation_endpoint_auth_methods_supported": or_none,
         "revocation_endpoint_auth_signing_alg_values_supported": signed_with,

@@ -63,6 +63,8 @@ refusals! {
     /// Comes with a challenge.
     MfaRequired => Refused::Problem(Rejection::MfaRequired);
     ResourceNotAllowed => Refused::Problem(Rejection::ResourceNotAllowed);
+    /// Where refresh tokens travel as cookies.
+    CrossSite => Refused::Problem(Rejection::CrossSite);
     Conflict => Refused::Problem(Rejection::Conflict);
     /// An identity provider could not be asked.
     ProviderUnreachable => Refused::Problem(Rejection::UpstreamUnreachable);
@@ -74,6 +76,7 @@ refusals! {
     UnusableHash => Refused::Problem(Rejection::UnusableHash);
     OAuthInvalidRequest => Refused::Fault(Fault::Request("Each parameter may stand once."));
     OAuthInvalidClient => Refused::Fault(Fault::Client);
+    OAuthInvalidGrant => Refused::Fault(Fault::Grant);
     OAuthUnsupportedGrantType => Refused::Fault(Fault::GrantType);
     OAuthInvalidScope => Refused::Fault(Fault::Scope);
     OAuthInvalidTarget => Refused::Fault(Fault::Target);

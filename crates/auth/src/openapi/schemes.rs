@@ -2,8 +2,11 @@
 
 use portcullis_config::auth::{Auth, PORTCULLIS_SCOPES};
 use utoipa::openapi::security::{
-    ClientCredentials, Flow, Http, HttpAuthScheme, HttpBuilder, OAuth2, Scopes, SecurityScheme,
+    ApiKey, ApiKeyValue, ClientCredentials, Flow, Http, HttpAuthScheme, HttpBuilder, OAuth2,
+    Scopes, SecurityScheme,
 };
+
+use crate::cookie;
 
 /// An access token, of a user or of a client.
 pub(crate) const BEARER: &str = "bearer";
@@ -12,7 +15,10 @@ pub(crate) const CLIENT: &str = "client";
 /// The id and the secret of a client, at OAuth's endpoints.
 pub(crate) const CLIENT_SECRET: &str = "client_secret";
 
-pub(super) fn all(config: &Auth) -> [(String, SecurityScheme); 3] {
+/// The refresh token, where the file has it travel so.
+pub(crate) const REFRESH_COOKIE: &str = "refresh_cookie";
+
+pub(super) fn all(config: &Auth) -> [(String, SecurityScheme); 4] {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("JWT")
@@ -21,6 +27,7 @@ pub(super) fn all(config: &Auth) -> [(String, SecurityScheme); 3] {
     let token_url = format!("{}/oauth/token", config.issuer.trim_end_matches('/'));
     let scopes = Scopes::from_iter(PORTCULLIS_SCOPES.iter().map(|scope| (*scope, "")));
     let flow = Flow::ClientCredentials(ClientCredentials::new(token_url, scopes));
+    let cookie = ApiKeyValue::new(cookie::NAME);
     let secret = Http::new(HttpAuthScheme::Basic);
     [
         (BEARER.to_owned(), SecurityScheme::Http(bearer)),
@@ -29,5 +36,9 @@ pub(super) fn all(config: &Auth) -> [(String, SecurityScheme); 3] {
             SecurityScheme::OAuth2(OAuth2::new([flow])),
         ),
         (CLIENT_SECRET.to_owned(), SecurityScheme::Http(secret)),
+        (
+            REFRESH_COOKIE.to_owned(),
+            SecurityScheme::ApiKey(ApiKey::Cookie(cookie)),
+        ),
     ]
 }

@@ -172,12 +172,7 @@ async fn what_a_client_does_wrong_is_said_in_the_words_of_the_standard() {
         (&*body("&scope=%ff"), None, 400, "invalid_request"),
         (password, None, 400, "unsupported_grant_type"),
         (password, Some(&*basic), 400, "unsupported_grant_type"),
-        (
-            "grant_type=refresh_token",
-            None,
-            400,
-            "unsupported_grant_type",
-        ),
+        ("grant_type=implicit", None, 400, "unsupported_grant_type"),
         (GRANT, None, 401, "invalid_client"),
         (&*wrong, None, 401, "invalid_client"),
         (&*unknown, None, 401, "invalid_client"),

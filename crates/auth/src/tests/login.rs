@@ -73,7 +73,8 @@ async fn a_token_says_exactly_what_the_contract_lists() {
             "token_type",
             "expires_in",
             "resource",
-            "scope"
+            "scope",
+            "refresh_token"
         ])
     );
     assert_eq!(body["token_type"], "bearer");

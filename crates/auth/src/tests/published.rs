@@ -41,14 +41,22 @@ async fn the_metadata_names_the_issuer_byte_for_byte_and_only_what_exists() {
         ] {
             assert_eq!(metadata[name], format!("{base}{path}"));
         }
-        let secrets = &metadata["token_endpoint_auth_methods_supported"];
+        let secrets = json!([
+            "client_secret_basic",
+            "client_secret_post",
+            "private_key_jwt"
+        ]);
         assert_eq!(
-            &metadata["introspection_endpoint_auth_methods_supported"],
+            metadata["introspection_endpoint_auth_methods_supported"],
             secrets
         );
         assert_eq!(
             metadata["revocation_endpoint_auth_methods_supported"][0],
             "none"
+        );
+        assert_eq!(
+            metadata["grant_types_supported"],
+            json!(["client_credentials", "refresh_token"])
         );
         assert_eq!(metadata["response_types_supported"], json!([]));
     }
@@ -96,7 +104,7 @@ async fn what_is_not_there_is_a_problem() {
         "/",
         "/v1",
         "/v1/auth/",
-        "/v1/auth/refresh",
+        "/v1/auth/refresh/",
         "/v1/auth/login/",
         "/v1/admin/users/x/y/z",
     ] {

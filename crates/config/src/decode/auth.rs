@@ -9,7 +9,7 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::providers::providers;
+use super::{providers::providers, refresh_tokens::refresh_tokens};
 use crate::{
     auth::{
         Auth, HashCost, PORTCULLIS_RESOURCE, PORTCULLIS_SCOPES, PasswordRules, Registration,
@@ -26,9 +26,7 @@ const SHORTEST_ROTATION: Duration = Duration::from_secs(3600);
 const MIB: u64 = 1 << 20;
 
 pub(super) fn auth(section: &Section<'_>, has_redis: bool) -> Auth {
-    for key in ["refresh_token", "mail"] {
-        section.later(key);
-    }
+    section.later("mail");
     let resources = section.or("resources", BTreeMap::new(), |value| Some(resources(value)));
     let roles = section.or("roles", BTreeMap::new(), |value| {
         Some(roles(value, &resources))
@@ -37,16 +35,20 @@ pub(super) fn auth(section: &Section<'_>, has_redis: bool) -> Auth {
     let issuer = section.or("issuer", "http://localhost:8080".to_owned(), |value| {
         value.parse(absolute_url)
     });
+    let access_token_lifetime = section.within("access_token", access_token_lifetime);
     let registration = section.or("registration", Registration::Admin, |value| {
         value.word(&[("open", Registration::Open), ("admin", Registration::Admin)])
     });
     Auth {
         providers: providers(section, &issuer, registration),
+        refresh_tokens: section.within("refresh_token", |section| {
+            refresh_tokens(section, &issuer, access_token_lifetime)
+        }),
         issuer,
         registration,
         signing,
         rotate_every,
-        access_token_lifetime: section.within("access_token", access_token_lifetime),
+        access_token_lifetime,
         default_resource: section
             .find("default_resource")
             .and_then(|value| declared(&value, "resource", &resources)),

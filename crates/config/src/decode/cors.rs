@@ -65,7 +65,7 @@ fn origins(value: &Value<'_>) -> Option<Origins> {
 }
 
 /// In the one spelling that browsers send (RFC 6454 section 6.1), because origins are compared exactly.
-fn origin(text: &str) -> Result<String, String> {
+pub(super) fn origin(text: &str) -> Result<String, String> {
     match text {
         "*" => return Ok(text.to_owned()),
         "null" => {
@@ -81,7 +81,7 @@ fn origin(text: &str) -> Result<String, String> {
     })
 }
 
-fn canonical(text: &str) -> Option<String> {
+pub(crate) fn canonical(text: &str) -> Option<String> {
     let (scheme, authority) = text.split_once("://")?;
     let scheme = scheme.to_ascii_lowercase();
     let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase())

@@ -15,6 +15,7 @@ mod limits;
 mod providers;
 mod redirects;
 mod redis;
+mod refresh_tokens;
 mod retries;
 mod revocations;
 mod rewriting;
@@ -27,6 +28,7 @@ mod tenant;
 mod tls;
 mod upstreams;
 
+pub(crate) use cors::canonical as canonical_origin;
 #[cfg(test)]
 pub(crate) use redis::shown as shown_redis;
 

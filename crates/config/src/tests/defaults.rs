@@ -9,6 +9,7 @@ use crate::{
     auth::{Registration, Signing},
     decode::shown_redis,
     issuers::TokenType,
+    refresh_tokens::{RefreshTokens, Transport},
     routes::{AuditLevel, Rewrite},
     server::{AccessLog, LogTarget, RateLimitHeaders, SecurityHeaders, Threads},
     sharing::{OnStoreFailure, Sharing},
@@ -79,6 +80,15 @@ fn auth() {
     assert!(matches!(auth.signing, Signing::Es256));
     assert_eq!(auth.rotate_every, Duration::from_secs(30 * 86_400));
     assert_eq!(auth.access_token_lifetime, Duration::from_secs(300));
+    let day = Duration::from_secs(24 * 60 * 60);
+    let refresh_tokens = RefreshTokens {
+        idle: 7 * day,
+        absolute: 30 * day,
+        grace: Duration::from_secs(10),
+        transport: Transport::Body,
+        origins: Vec::new(),
+    };
+    assert_eq!(auth.refresh_tokens, refresh_tokens);
     assert_eq!(auth.registration, Registration::Admin);
     assert_eq!(
         (auth.password.min_length, auth.password.hashing_memory),

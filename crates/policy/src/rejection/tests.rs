@@ -45,6 +45,7 @@ fn every_rejection() -> Vec<Rejection> {
         Rejection::InvalidCredentials,
         Rejection::MfaRequired,
         Rejection::ResourceNotAllowed,
+        Rejection::CrossSite,
         Rejection::Conflict,
         Rejection::UnsupportedMediaType,
         Rejection::WeakPassword {

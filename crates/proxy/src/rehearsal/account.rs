@@ -164,6 +164,7 @@ impl Step {
             | Rejection::InvalidCredentials
             | Rejection::MfaRequired
             | Rejection::ResourceNotAllowed
+            | Rejection::CrossSite
             | Rejection::Conflict
             | Rejection::UnsupportedMediaType
             | Rejection::WeakPassword { .. }

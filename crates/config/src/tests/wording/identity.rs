@@ -16,7 +16,6 @@ fn auth() {
         "auth: { signing: { algorithm: HS256, rotate_every: 30d, secret: 0123456789abcdef0123456789abcdef } }",
         "auth: { access_token: { lifetime: 5s } }",
         "auth: { access_token: { lifetime: 2h } }",
-        "auth: { refresh_token: { idle: 7d } }",
         "auth: { registration: closed, sessions: redis }",
         "auth: { sessions: memory }",
         "auth: { default_resource: hotel, default_role: guest }",
@@ -33,7 +32,6 @@ fn auth() {
     g.yaml:2:52: auth.signing.rotate_every: is for keys that the gateway makes: HS256 signs with `secret`, remove it
     g.yaml:2:35: auth.access_token.lifetime: must be at least 30s: a shorter one expires on the way
     g.yaml:2:35: auth.access_token.lifetime: must be at most 1h: an access token that leaks is good until it expires
-    g.yaml:2:24: auth.refresh_token: is not supported yet: remove it
     g.yaml:2:23: auth.registration: `closed` is not known here: write open or admin
     g.yaml:2:41: auth.sessions: needs a Redis to keep them in: name it in `storage.redis`
     g.yaml:2:19: auth.sessions: `memory` is not known here: write database or redis
@@ -85,6 +83,30 @@ fn providers() {
     g.yaml:2:42: auth.providers[0].issuer: `http://p.example` is not the address of a provider: write https://… without a query; plain http is for 127.0.0.1, ::1 and localhost alone
     g.yaml:2:73: auth.providers[0].client_id: an empty text says nothing: write what the provider gave to you
     "#);
+}
+
+#[test]
+fn refresh_tokens() {
+    let cases = [
+        "auth: { refresh_token: { idle: 31d } }",
+        "auth: { access_token: { lifetime: 1h }, refresh_token: { idle: 10m } }",
+        "auth: { refresh_token: { idle: 5s, absolute: 2000d, grace: 10m } }",
+        "auth: { refresh_token: { transport: header } }",
+        "auth: { refresh_token: { origins: ['*', 'https://app.example.com/', 'http://localhost:8080'] } }",
+        "auth: { issuer: 'https://a.example/x;y', refresh_token: { transport: cookie } }",
+    ];
+    assert_snapshot!(table(&cases), @"
+    g.yaml:2:24: auth.refresh_token: `idle` (31d) is longer than `absolute` (30d), which ends the session anyway: lower it, or raise the other
+    g.yaml:2:56: auth.refresh_token: `idle` (10m) is shorter than `auth.access_token.lifetime` (1h): sessions would end before there is anything to refresh; raise it
+    g.yaml:2:32: auth.refresh_token.idle: `5s` is out of range: write 1m to 366d
+    g.yaml:2:46: auth.refresh_token.absolute: `2000d` is out of range: write 1m to 366d
+    g.yaml:2:60: auth.refresh_token.grace: `10m` is out of range: write 0ms to 5m
+    g.yaml:2:37: auth.refresh_token.transport: `header` is not known here: write body, cookie or both
+    g.yaml:2:36: auth.refresh_token.origins[0]: `*` would let any page sign somebody in: list the origins of your own pages
+    g.yaml:2:41: auth.refresh_token.origins[1]: `https://app.example.com/` is no origin: write scheme and host, such as https://app.example.com or http://localhost:3000, without a `/` at the end
+    g.yaml:2:69: auth.refresh_token.origins[2]: is there already, as the origin of `auth.issuer` always is: remove it
+    g.yaml:2:57: auth.refresh_token: `auth.issuer` has a `;` or a `,` in its path, which no cookie can be limited to: use another path, or `transport: body`
+    ");
 }
 
 #[test]
