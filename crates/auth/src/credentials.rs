@@ -167,7 +167,7 @@ impl AuthService {
         Rejection::InvalidCredentials.into()
     }
 
-    fn throttled(&self, throttled: Throttled, call: &Call) -> Refusal {
+    pub(crate) fn throttled(&self, throttled: Throttled, call: &Call) -> Refusal {
         let event = self
             .event(
                 call,

@@ -9,6 +9,7 @@ mod admin_keys;
 mod admin_mfa;
 mod admin_roles;
 mod admin_users;
+mod email;
 mod health;
 mod login;
 mod login_mfa;
@@ -19,6 +20,7 @@ mod oauth_refresh;
 mod oauth_revoke;
 mod oauth_token;
 mod password;
+mod password_reset;
 mod profile;
 mod providers;
 mod refresh;
@@ -47,6 +49,8 @@ pub(crate) fn all() -> Vec<OpenApiRouter<Arc<AuthService>>> {
         sessions::routes(),
         providers::routes(),
         password::routes(),
+        password_reset::routes(),
+        email::routes(),
         second_factor::routes(),
         me::routes(),
         admin_users::routes(),

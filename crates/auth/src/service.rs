@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use portcullis_audit::{Action, Desk, Event, Outcome, Party};
 use portcullis_config::{auth::Auth, units::Timestamp};
+use portcullis_outbound::mail::Post;
 use portcullis_policy::breaker::BreakerSwitch;
 use portcullis_store::{RightsChange, Sessions, Store, User};
 use portcullis_tokens::{
@@ -11,8 +12,17 @@ use portcullis_tokens::{
 };
 
 use crate::{
-    client_authentication::audiences, cookie::Cookies, elsewhere::Elsewhere, log_watch::LogWatch,
-    metrics::Metrics, password::Hasher, request::Call, signing_keys::SigningKeys,
+    client_authentication::audiences,
+    cookie::Cookies,
+    courier::{Courier, Satchel},
+    elsewhere::Elsewhere,
+    letters::Links,
+    log_watch::LogWatch,
+    mail_throttle::MailThrottle,
+    metrics::Metrics,
+    password::Hasher,
+    request::Call,
+    signing_keys::SigningKeys,
     throttle::Throttle,
 };
 
@@ -40,6 +50,8 @@ pub struct AuthParts<'a> {
     pub breakers: Arc<dyn BreakerSwitch>,
     /// Where people may sign in instead.
     pub elsewhere: Elsewhere,
+    /// Absent where no mail is sent.
+    pub post: Option<Post>,
 }
 
 pub struct AuthService {
@@ -60,18 +72,24 @@ pub struct AuthService {
     pub(crate) elsewhere: Elsewhere,
     pub(crate) throttle: Throttle,
     pub(crate) assertions: ClientAssertions,
+    pub(crate) mail_throttle: MailThrottle,
+    pub(crate) courier: Option<Courier>,
     pub(crate) metrics: Metrics,
     pub(crate) log_watch: LogWatch,
     clock: Clock,
 }
 
 impl AuthService {
+    /// Must be called inside the runtime.
     pub fn new(parts: AuthParts<'_>) -> Result<Self, prometheus::Error> {
+        let courier = courier(&parts);
         let metrics = Metrics::register(parts.registry, &parts.hasher)?;
         Ok(Self {
             assertions: ClientAssertions::new(audiences(&parts.config.issuer)),
             cookies: Cookies::new(&parts.config),
             throttle: Throttle::new(parts.config.throttle),
+            mail_throttle: MailThrottle::new(parts.config.throttle.address),
+            courier,
             config: parts.config,
             store: parts.store,
             sessions: parts.sessions,
@@ -138,4 +156,17 @@ impl AuthService {
             .saturating_add(LOCAL_CLOCK_SKEW);
         self.now().plus(longest)
     }
+}
+
+/// Only where there is a post, and what to write.
+fn courier(parts: &AuthParts<'_>) -> Option<Courier> {
+    let (post, mail) = parts.post.as_ref().zip(parts.config.mail.as_ref())?;
+    let satchel = Satchel {
+        store: parts.store.clone(),
+        desk: Arc::clone(&parts.desk),
+        clock: Arc::clone(&parts.clock),
+        post: post.clone(),
+        links: Links::of(mail),
+    };
+    Some(satchel.start())
 }

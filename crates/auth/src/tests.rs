@@ -10,6 +10,7 @@ mod hostile;
 mod imports;
 mod keys;
 mod login;
+mod mail;
 mod oauth;
 mod oauth_refresh;
 mod pages;
@@ -112,6 +113,7 @@ pub(crate) fn auth_config() -> Auth {
             account: rate(10, 900),
         },
         sessions: SessionStore::Database,
+        mail: None,
         resources: BTreeMap::from([
             (
                 "hotel".to_owned(),
@@ -147,6 +149,8 @@ pub(crate) fn auth_config() -> Auth {
 pub(crate) struct House {
     pub(crate) service: Arc<AuthService>,
     pub(crate) registry: Registry,
+    /// What was handed to the post.
+    pub(crate) letters: mail::Letters,
     router: Router,
     clock: Arc<AtomicU64>,
     _directory: TempDir,
@@ -183,6 +187,7 @@ impl House {
         let revocations = Arc::new(Revocations::new());
         let clock = Arc::new(AtomicU64::new(NOW.as_millis()));
         let registry = Registry::new();
+        let letters = mail::Letters::default();
         let providers = config.providers.clone();
         let keeper = KeyKeeper::new(Handle::current(), Box::new(|| 0.5));
         let parts = AuthParts {
@@ -210,12 +215,14 @@ impl House {
                 providers: Providers::new(&providers, ISSUER, &keeper).unwrap(),
                 key: WrappingKey::derive(&RootKeyBytes::new([7; 32]), "sign-ins elsewhere"),
             },
+            post: Some(mail::post(&letters)),
         };
         let service = Arc::new(AuthService::new(parts).unwrap());
         Self {
             router: Arc::clone(&service).router(),
             service,
             registry,
+            letters,
             clock,
             _directory: directory,
         }

@@ -103,14 +103,14 @@ impl Throttle {
 }
 
 /// GCRA over failures: each key holds the instant, in microseconds, at which all of its failures are forgiven.
-struct Buckets {
+pub(crate) struct Buckets {
     limit: &'static str,
     rate: Rate,
     forgiven_at: Mutex<HashMap<u64, u64>>,
 }
 
 impl Buckets {
-    fn new(limit: &'static str, rate: Rate) -> Self {
+    pub(crate) fn new(limit: &'static str, rate: Rate) -> Self {
         Self {
             limit,
             rate,
@@ -118,7 +118,7 @@ impl Buckets {
         }
     }
 
-    fn check(&self, key: u64, now: Timestamp) -> Result<(), Throttled> {
+    pub(crate) fn check(&self, key: u64, now: Timestamp) -> Result<(), Throttled> {
         let now = micros(now);
         let forgiven_at = self
             .forgiven_at
@@ -142,7 +142,7 @@ impl Buckets {
         })
     }
 
-    fn count(&self, key: u64, now: Timestamp) {
+    pub(crate) fn count(&self, key: u64, now: Timestamp) {
         let now = micros(now);
         let mut buckets = self.forgiven_at.lock();
         make_room(&mut buckets, key);

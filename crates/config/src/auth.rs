@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use secrecy::SecretString;
 
 use crate::{
+    mail::Mail,
     providers::Provider,
     refresh_tokens::RefreshTokens,
     units::{ByteSize, Rate},
@@ -25,6 +26,8 @@ pub struct Auth {
     pub password: PasswordRules,
     pub throttle: Throttle,
     pub sessions: SessionStore,
+    /// Absent: no mail is sent, so that no password is reset and no address verified by mail.
+    pub mail: Option<Mail>,
     pub resources: BTreeMap<String, Resource>,
     /// Roles written in the file; they cannot be changed at run time.
     pub roles: BTreeMap<String, RoleScopes>,

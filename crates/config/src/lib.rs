@@ -21,6 +21,7 @@ pub mod cors;
 pub mod header_rules;
 pub mod issuers;
 pub mod limits;
+pub mod mail;
 pub mod providers;
 pub mod redirects;
 pub mod refresh_tokens;

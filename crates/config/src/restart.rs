@@ -116,6 +116,7 @@ impl Keep<'_> {
         );
         self.that("auth.password", &mut wanted.password, &running.password);
         self.that("auth.throttle", &mut wanted.throttle, &running.throttle);
+        self.that("auth.mail", &mut wanted.mail, &running.mail);
         self.that("auth.sessions", &mut wanted.sessions, &running.sessions);
         self.that("auth.resources", &mut wanted.resources, &running.resources);
         self.that("auth.roles", &mut wanted.roles, &running.roles);

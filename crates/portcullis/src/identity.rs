@@ -12,7 +12,7 @@ use portcullis_config::{
     storage::RootKeyBytes,
 };
 use portcullis_outbound::{
-    issuer_keys::KeyKeeper, providers::Providers, revocation_feeds::FeedKeeper,
+    issuer_keys::KeyKeeper, mail::Post, providers::Providers, revocation_feeds::FeedKeeper,
 };
 use portcullis_store::{RedisSessions, Sessions, SessionsInRedis, Store};
 use portcullis_tokens::{RefreshKey, Revocations, Verifier, WrappingKey};
@@ -123,6 +123,7 @@ impl Identity {
             cursor_key: WrappingKey::derive(&own.root, CURSORS),
             breakers: Arc::clone(breakers) as _,
             elsewhere: self.elsewhere(own)?,
+            post: post(&own.settings)?,
         })?;
         let (service, socket) = (Arc::new(service), AuthSocket::bind()?);
         let path = socket.path().to_owned();
@@ -200,6 +201,11 @@ async fn sessions(config: &Config, auth: &Auth, store: &Store) -> anyhow::Result
     let opened = RedisSessions::open(redis).await;
     let redis = opened.context("cannot keep sessions")?;
     Ok(Sessions::Redis(SessionsInRedis { store, redis }))
+}
+
+fn post(settings: &Auth) -> anyhow::Result<Option<Post>> {
+    let post = settings.mail.as_ref().map(Post::to_server);
+    post.transpose().context("auth.mail cannot be used")
 }
 
 /// Where `builtin:auth` is reached. The socket's folder goes when this is dropped.

@@ -109,6 +109,7 @@ async fn register(
     let event = service.event(&call, Action::UserCreated, Outcome::Success, actor);
     let user = service.register(body, event).await?;
     let mut token = service.first_token(&user, &call).await;
+    service.verify_newcomer(&user, &call);
     let cookie = token.as_mut().and_then(Issued::take_cookie);
     let user = user.into();
     let mut response = answer::json(StatusCode::CREATED, Registered { user, token });
@@ -129,6 +130,17 @@ impl AuthService {
                     .await?;
                 Ok(administrator.party)
             }
+        }
+    }
+
+    /// The user exists by now, and can ask for the mail again.
+    fn verify_newcomer(&self, user: &User, call: &Call) {
+        if user.email.is_none() || self.courier.is_none() {
+            return;
+        }
+        if let Err(refusal) = self.ask_to_verify(user.id.clone(), call.clone()) {
+            let code = refusal.rejection.code();
+            tracing::warn!(code, "a new user was not asked to verify the address");
         }
     }
 

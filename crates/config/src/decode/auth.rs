@@ -9,7 +9,7 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{providers::providers, refresh_tokens::refresh_tokens};
+use super::{mail::mail, providers::providers, refresh_tokens::refresh_tokens};
 use crate::{
     auth::{
         Auth, HashCost, PORTCULLIS_RESOURCE, PORTCULLIS_SCOPES, PasswordRules, Registration,
@@ -26,7 +26,6 @@ const SHORTEST_ROTATION: Duration = Duration::from_secs(3600);
 const MIB: u64 = 1 << 20;
 
 pub(super) fn auth(section: &Section<'_>, has_redis: bool) -> Auth {
-    section.later("mail");
     let resources = section.or("resources", BTreeMap::new(), |value| Some(resources(value)));
     let roles = section.or("roles", BTreeMap::new(), |value| {
         Some(roles(value, &resources))
@@ -54,6 +53,10 @@ pub(super) fn auth(section: &Section<'_>, has_redis: bool) -> Auth {
             .and_then(|value| declared(&value, "resource", &resources)),
         password: section.within("password", password),
         throttle: section.within("throttle", throttle),
+        mail: section
+            .find("mail")
+            .and_then(|value| value.section(mail))
+            .flatten(),
         sessions: section.or("sessions", SessionStore::Database, |value| {
             sessions(value, has_redis)
         }),
@@ -70,7 +73,7 @@ fn declared<T>(value: &Value<'_>, what: &str, names: &BTreeMap<String, T>) -> Op
     value.known(what, &known, &format!("declare it under `auth.{what}s`"))
 }
 
-fn absolute_url(text: &str) -> Result<String, String> {
+pub(super) fn absolute_url(text: &str) -> Result<String, String> {
     const REMEDY: &str =
         "is not an absolute URL: write https://host, without a query or a fragment";
     let uri: http::Uri = text.parse().map_err(|_error| REMEDY.to_owned())?;

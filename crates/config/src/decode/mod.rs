@@ -12,6 +12,7 @@ mod in_flight;
 mod issuers;
 mod limit_keys;
 mod limits;
+mod mail;
 mod providers;
 mod redirects;
 mod redis;

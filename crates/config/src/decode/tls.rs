@@ -75,7 +75,7 @@ fn pair(section: &Section<'_>) -> Option<KeyPair> {
     }
 }
 
-fn authorities(value: &Value<'_>) -> Option<Authorities> {
+pub(super) fn authorities(value: &Value<'_>) -> Option<Authorities> {
     let (path, text) = value.file()?;
     let read = Authorities::of(path, &text);
     read.map_or_else(|complaint| value.parse(|_path| Err(complaint)), Some)

@@ -115,6 +115,11 @@ fn passwords() {
         "auth: { password: { min_length: 4 } }",
         "auth: { password: { hash: { memory: 1MiB, iterations: 11, parallelism: 0 } } }",
         "auth: { password: { hash: { memory: 128MiB }, hashing_memory: 64MiB } }",
+        "auth: { mail: {} }",
+        "auth: { mail: { smtp: 'http://a', from: nobody } }",
+        "auth: { mail: { smtp: 'smtp://a:secret@mail.example', from: 'a@b.c' } }",
+        "auth: { mail: { smtp: 'smtp://mail.example?tls=maybe', from: 'a@b.c' } }",
+        "auth: { mail: { smtp: 'smtp://localhost', from: 'a@b.c', reset_link: /reset, verify_link: 'https://a/ b' } }",
         "auth: { password: { min_score: 5, breached: {} } }",
         "auth: { password: { breached: { file: /nowhere.txt } } }",
     ];
@@ -124,6 +129,14 @@ fn passwords() {
     g.yaml:2:55: auth.password.hash.iterations: `11` must be a whole number, from 1 to 10
     g.yaml:2:72: auth.password.hash.parallelism: `0` must be a whole number, from 1 to 16
     g.yaml:2:19: auth.password: `hashing_memory` (64MiB) is smaller than `hash.memory` (128MiB): no password could be checked; raise it
+    g.yaml:2:15: auth.mail: `smtp` is missing: name the mail server, such as smtp://localhost:25
+    g.yaml:2:15: auth.mail: `from` is missing: write whom mail is from, such as no-reply@example.com
+    g.yaml:2:23: auth.mail.smtp: is no mail server: write smtp://host:25, smtp://user:password@host:587?tls=required or smtps://user:password@host
+    g.yaml:2:41: auth.mail.from: `nobody` is no sender: write no-reply@example.com, or Example <no-reply@example.com>
+    g.yaml:2:23: auth.mail.smtp: would send its password where anybody on the way can read it: write smtps://, or ?tls=required at the end
+    g.yaml:2:23: auth.mail.smtp: is no mail server: write smtp://host:25, smtp://user:password@host:587?tls=required or smtps://user:password@host
+    g.yaml:2:70: auth.mail.reset_link: `/reset` is not an absolute URL: write https://host, without a query or a fragment
+    g.yaml:2:91: auth.mail.verify_link: `https://a/ b` is not an absolute URL: write https://host, without a query or a fragment
     g.yaml:2:32: auth.password.min_score: `5` must be a whole number, from 0 to 4
     g.yaml:2:45: auth.password.breached: `file` is missing: name the list of SHA-1 hashes, ordered by hash
     g.yaml:2:39: auth.password.breached.file: `/nowhere.txt` it is not set
