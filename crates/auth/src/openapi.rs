@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use portcullis_config::auth::Auth;
 use utoipa::openapi::{
-    ContactBuilder, InfoBuilder, OpenApi, PathItem, RefOr, Response, ServerBuilder, tag::TagBuilder,
+    InfoBuilder, OpenApi, PathItem, RefOr, Response, ServerBuilder, tag::TagBuilder,
 };
 use utoipa_axum::router::UtoipaMethodRouter;
 
@@ -53,11 +53,6 @@ pub(crate) fn document(mut collected: OpenApi, config: &Auth) -> OpenApi {
         .title("Portcullis")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(DESCRIPTION))
-        .contact(Some(
-            ContactBuilder::new()
-                .name(Some("The operator of this gateway"))
-                .build(),
-        ))
         .build();
     let issuer = ServerBuilder::new().url(config.issuer.trim_end_matches('/'));
     collected.servers = Some(vec![

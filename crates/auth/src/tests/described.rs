@@ -203,6 +203,17 @@ fn every_operation_says_who_may_ask() {
 }
 
 #[test]
+fn every_scope_says_what_it_is_for() {
+    let document = document();
+    let flows = &document["components"]["securitySchemes"]["client"]["flows"];
+    let scopes = flows["clientCredentials"]["scopes"].as_object().unwrap();
+    assert_eq!(scopes.len(), PORTCULLIS_SCOPES.len());
+    for (scope, purpose) in scopes {
+        assert_ne!(purpose, "", "{scope}");
+    }
+}
+
+#[test]
 fn every_operation_says_how_it_refuses() {
     let document = document();
     for operation in operations(&document) {
