@@ -72,6 +72,7 @@ mod journey;
 #[cfg(test)]
 mod limit_keys;
 #[cfg(test)]
+mod mail;
 mod outliers;
 #[cfg(test)]
 mod passwords;

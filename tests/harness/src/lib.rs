@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod http2;
 pub mod identity_provider;
 pub mod jose;
+pub mod mail_server;
 pub mod metrics;
 pub mod oauth_peers;
 pub mod ports;
