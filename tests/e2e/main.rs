@@ -107,6 +107,10 @@ mod second_factors;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod session_replicas;
+#[cfg(test)]
+mod sessions;
+#[cfg(test)]
 mod shadow;
 #[cfg(test)]
 mod shared_limits;

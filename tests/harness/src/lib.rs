@@ -20,6 +20,7 @@ pub mod postgres;
 pub mod process;
 pub mod python;
 pub mod redis;
+pub mod relay;
 pub mod secured_upstream;
 pub mod supervise;
 pub mod upstream;
