@@ -58,16 +58,17 @@ impl SessionsInRedis {
             .await
     }
 
-    /// With Redis away the row has to do: it knows everything but the current token.
+    /// Where Redis is away, or does not have it, the row has to do. It knows everything but the current token, and whoever
+    /// presents one is told by [`rotate`](Self::rotate) what it is worth.
     pub(super) async fn find(&self, sid: &str) -> Result<Option<Session>, StoreError> {
         let Some(row) = self.store.session(sid).await? else {
             return Ok(None);
         };
-        match self.redis.see(&[sid]).await.as_deref() {
-            Ok([Some(kept)]) => Ok(Some(counted(row, kept))),
-            Ok(_) => Ok(Some(lost(row))),
-            Err(_away) => Ok(Some(row)),
-        }
+        let kept = self.redis.see(&[sid]).await.unwrap_or_default();
+        Ok(Some(match kept.as_slice() {
+            [Some(kept)] => counted(row, kept),
+            _ => row,
+        }))
     }
 
     pub(super) async fn rotate(&self, presented: &Presented<'_>) -> Result<Rotation, StoreError> {
@@ -228,14 +229,6 @@ fn counted(row: Session, kept: &Kept) -> Session {
         generation: kept.generation,
         rotated_at: kept.rotated_at,
         idle_expires_at: kept.idle_expires_at.min(row.absolute_expires_at),
-        ..row
-    }
-}
-
-/// At a time that nobody knows: after it was used last.
-fn lost(row: Session) -> Session {
-    Session {
-        ended_at: Some(row.ended_at.unwrap_or(row.rotated_at)),
         ..row
     }
 }
