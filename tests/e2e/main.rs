@@ -111,6 +111,7 @@ mod session_replicas;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]
+mod session_stores;
 mod shadow;
 #[cfg(test)]
 mod shared_limits;

@@ -17,6 +17,7 @@ mod pages;
 mod password_change;
 mod providers;
 mod published;
+mod races;
 mod refresh;
 mod refresh_cookie;
 mod second_factor;
@@ -168,10 +169,22 @@ impl House {
     }
 
     pub(crate) async fn open_with(change: impl FnOnce(&mut Auth)) -> Self {
+        let in_database = |store: &Store| Sessions::Database(store.clone());
+        Self::open_on(None, in_database, NOW, change).await
+    }
+
+    /// On SQLite, or on the database that is given; with its sessions wherever they are kept beside it.
+    async fn open_on(
+        database: Option<Database>,
+        sessions: impl FnOnce(&Store) -> Sessions,
+        now: Timestamp,
+        change: impl FnOnce(&mut Auth),
+    ) -> Self {
         let mut config = auth_config();
         change(&mut config);
         let directory = tempfile::tempdir().unwrap();
-        let database = Database::Sqlite(directory.path().join("auth.db"));
+        let on_file = || Database::Sqlite(directory.path().join("auth.db"));
+        let database = database.unwrap_or_else(on_file);
         let store = Store::open(&database, OpenMode::Serve, "test")
             .await
             .unwrap();
@@ -180,12 +193,12 @@ impl House {
             every: config.rotate_every,
             algorithm: SigningAlgorithm::Es256,
             token_lifetime: config.access_token_lifetime,
-            since: NOW,
+            since: now,
         };
         let kept = KeptKeys::new(store.clone(), &RootKeyBytes::new([7; 32]), rotation);
-        let signer = Arc::new(SigningKeys::open(kept, NOW).await.unwrap());
+        let signer = Arc::new(SigningKeys::open(kept, now).await.unwrap());
         let revocations = Arc::new(Revocations::new());
-        let clock = Arc::new(AtomicU64::new(NOW.as_millis()));
+        let clock = Arc::new(AtomicU64::new(now.as_millis()));
         let registry = Registry::new();
         let letters = mail::Letters::default();
         let providers = config.providers.clone();
@@ -194,7 +207,7 @@ impl House {
             hasher: Arc::new(Hasher::start(&config.password, 1).unwrap()),
             verifier: Arc::new(verifier(&config, signer.verifying(), &revocations)),
             config,
-            sessions: Sessions::Database(store.clone()),
+            sessions: sessions(&store),
             refresh_key: Arc::new(RefreshKey::derive(&RootKeyBytes::new([7; 32]))),
             store,
             signer,

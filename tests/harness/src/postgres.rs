@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::{
@@ -54,10 +55,7 @@ impl Postgres {
 
     fn start_once(programs: &Path) -> anyhow::Result<Self> {
         let identity = unprivileged()?;
-        let directory = tempfile::Builder::new().prefix("pc-pg-").tempdir()?;
-        if let Some(Identity { uid, gid }) = identity {
-            chown(directory.path(), Some(uid), Some(gid)).context("giving the directory away")?;
-        }
+        let directory = folder(identity)?;
         initialise(programs, directory.path(), identity)?;
         let port = free_port()?;
         let server = serve(programs, directory.path(), identity, port)?;
@@ -68,11 +66,15 @@ impl Postgres {
             databases: AtomicU32::new(0),
             directory,
         };
-        wait::until("an answer of postgres", COMING_UP, || {
-            postgres.run("pg_isready", &["-q"]).ok()
-        })
-        .with_context(|| log_of(postgres.directory.path()))?;
+        postgres.wait_for_answer()?;
         Ok(postgres)
+    }
+
+    fn wait_for_answer(&self) -> anyhow::Result<()> {
+        wait::until("an answer of postgres", COMING_UP, || {
+            self.run("pg_isready", &["-q"]).ok()
+        })
+        .with_context(|| log_of(self.directory.path()))
     }
 
     /// The URL of a new, empty database: each test has one to itself, and they share the server.
@@ -103,6 +105,32 @@ impl Postgres {
         self.server.stop()
     }
 
+    /// As a crash does: nothing is written, every client is cut off.
+    pub fn crash(&self) -> anyhow::Result<()> {
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
+        let id = id.context("postgres has an id")?;
+        kill_process(id, Signal::QUIT).context("sending a signal")?;
+        let process = format!("/proc/{}/exe", self.id());
+        wait::until("the end of postgres", COMING_UP, || {
+            // It stays for its parent to see, without a program.
+            fs::read_link(&process).is_err().then_some(())
+        })
+    }
+
+    /// Starts it again on the same port, after a crash. What was committed is there.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        let identity = unprivileged()?;
+        let directory = folder(identity)?;
+        let data = |of: &TempDir| of.path().join("data");
+        fs::rename(data(&self.directory), data(&directory)).context("keeping the files")?;
+        // It takes its folder with it.
+        self.server.stop()?;
+        self.directory = directory;
+        let directory = self.directory.path();
+        self.server = serve(&self.programs, directory, identity, self.port)?;
+        self.wait_for_answer()
+    }
+
     fn run(&self, program: &str, arguments: &[&str]) -> anyhow::Result<()> {
         let mut command = Command::new(self.programs.join(program));
         command
@@ -110,6 +138,15 @@ impl Postgres {
             .args(arguments);
         finish(command)
     }
+}
+
+/// One that the server may write to.
+fn folder(identity: Option<Identity>) -> anyhow::Result<TempDir> {
+    let folder = tempfile::Builder::new().prefix("pc-pg-").tempdir()?;
+    if let Some(Identity { uid, gid }) = identity {
+        chown(folder.path(), Some(uid), Some(gid)).context("giving the directory away")?;
+    }
+    Ok(folder)
 }
 
 /// Where Debian puts the programs of the newest version, or wherever `PATH` has them.
@@ -234,6 +271,18 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
+
+    #[test]
+    fn what_was_committed_before_a_crash_is_there_after_a_restart() {
+        let mut postgres = Postgres::start().unwrap();
+        postgres.fresh_database().unwrap();
+        let table = "CREATE TABLE kept (id INT)";
+        postgres.execute("test_0", table).unwrap();
+        postgres.crash().unwrap();
+        assert!(postgres.execute("test_0", "SELECT 1").is_err());
+        postgres.restart().unwrap();
+        postgres.execute("test_0", "SELECT id FROM kept").unwrap();
+    }
 
     #[test]
     fn it_makes_databases_while_it_lives_and_is_gone_afterwards() {
