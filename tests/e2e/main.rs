@@ -112,6 +112,7 @@ mod session_replicas;
 mod sessions;
 #[cfg(test)]
 mod session_stores;
+#[cfg(test)]
 mod shadow;
 #[cfg(test)]
 mod shared_limits;
