@@ -6,7 +6,10 @@ use std::{
 };
 
 use portcullis_config::{storage::Redis as Address, units::Timestamp};
-use portcullis_harness::{redis::Redis, wait};
+use portcullis_harness::{
+    redis::{Cluster, Redis},
+    wait,
+};
 use proptest::{prelude::*, test_runner::TestRunner};
 use tokio::{runtime::Runtime, time::sleep};
 
@@ -339,6 +342,46 @@ async fn a_redis_that_evicts_is_refused_at_the_start_and_later() {
         .ask(&["CONFIG", "SET", "maxmemory-policy", "noeviction"])
         .unwrap();
     assert_eq!(answered(&sessions, 0).await, Verdict::Lost);
+}
+
+#[tokio::test]
+async fn a_full_redis_is_away_until_there_is_room() {
+    let redis = Redis::start().unwrap();
+    let sessions = found(&redis).await;
+    redis.ask(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    let told = sessions.begin("s", IDLE, ABSOLUTE).await;
+    assert!(matches!(told, Err(StoreError::Unavailable(_))), "{told:?}");
+    redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    assert_eq!(answered(&sessions, 0).await, Verdict::Lost);
+}
+
+#[tokio::test]
+async fn on_a_cluster_each_session_lies_on_its_node_and_all_nodes_are_needed() {
+    let cluster = Cluster::start().unwrap();
+    let urls = cluster.urls().into_iter();
+    let seeds = urls.map(|url| url.replace("redis+cluster", "redis").into());
+    let address = Address::Cluster(seeds.collect());
+    let sessions = RedisSessions::open(&address).await.unwrap();
+    let sids: Vec<String> = (0..30).map(|n| format!("s{n}")).collect();
+    for sid in &sids {
+        sessions.begin(sid, IDLE, ABSOLUTE).await.unwrap();
+        let turned = sessions.turn(&turn(sid, 0)).await.unwrap();
+        assert!(matches!(turned, Verdict::Rotated(_)), "{sid}: {turned:?}");
+    }
+    let sids: Vec<&str> = sids.iter().map(String::as_str).collect();
+    let seen = sessions.see(&sids).await.unwrap();
+    assert!(seen.iter().flatten().all(|kept| kept.generation == 1));
+    assert_eq!(seen.iter().flatten().count(), sids.len());
+    for node in &cluster.nodes {
+        let keys = node.ask(&["KEYS", "portcullis:session:*"]).unwrap();
+        assert!(keys.contains("portcullis:session:"), "none at one: {keys}");
+    }
+    sessions.forget(&sids).await;
+    let seen = sessions.see(&sids).await.unwrap();
+    assert_eq!(seen.iter().flatten().count(), 0);
+    cluster.nodes[2].pause().unwrap();
+    let told = sessions.see(&sids).await;
+    assert!(matches!(told, Err(StoreError::Unavailable(_))), "{told:?}");
 }
 
 #[tokio::test]
