@@ -16,7 +16,7 @@ use crate::{
     answer::Refusal,
     issue::{self, Issued},
     openapi::{
-        refusals::{InvalidCredentials, ResourceNotAllowed},
+        refusals::{CrossSite, InvalidCredentials, ResourceNotAllowed},
         tags,
     },
     request::{self, Call},
@@ -53,6 +53,7 @@ struct SecondProof {
     })),
     responses(
         (status = 200, description = "The token.", body = Issued, example = json!(issue::example())),
+        CrossSite,
         InvalidCredentials,
         ResourceNotAllowed,
     ),
@@ -72,6 +73,7 @@ async fn sign_in(
     call: &Call,
     request: Request<Body>,
 ) -> Result<SignedIn, Refusal> {
+    service.check_origin(request.headers())?;
     let proof: SecondProof = request::json(request).await?;
     let code = code(&proof.code)?;
     service

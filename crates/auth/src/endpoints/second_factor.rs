@@ -21,7 +21,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     answer::{self, Refusal},
-    issue::{Issued, party_of},
+    issue::{self, Issued, party_of},
     openapi::{
         refusals::{Conflict, InvalidCredentials},
         tags,
@@ -170,6 +170,7 @@ async fn begin(
             "expires_in": 300,
             "resource": "hotel",
             "scope": "hotel:read",
+            "refresh_token": issue::EXAMPLE_REFRESH_TOKEN,
         })),
         InvalidCredentials,
         Conflict,
@@ -187,12 +188,17 @@ async fn confirm(
         .confirm_password(&caller, confirmation.password, &call)
         .await?;
     let (user, recovery_codes) = service.confirm_totp(&caller.user, &code, &call).await?;
-    let token = service.next_session(&caller, &user, &call).await;
+    let mut token = service.next_session(&caller, &user, &call).await;
+    let cookie = token.as_mut().and_then(Issued::take_cookie);
     let confirmed = Confirmed {
         recovery_codes,
         token,
     };
-    Ok(answer::json(StatusCode::OK, confirmed))
+    let mut response = answer::json(StatusCode::OK, confirmed);
+    if let Some(cookie) = cookie {
+        cookie.set(&mut response);
+    }
+    Ok(response)
 }
 
 /// Remove the authenticator app

@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::{
+    body::Body,
+    http::{HeaderValue, Method, StatusCode},
+};
 use portcullis_audit::{Action, Event, Outcome, Party};
-use serde_json::json;
+use portcullis_config::refresh_tokens::Transport;
+use serde_json::{Value, json};
 
-use super::{PASSWORD, STEP, WRONG, answer, challenge, house, protect, reasons_of};
-use crate::tests::House;
+use super::{
+    PASSWORD, Phone, STEP, WRONG, answer, begin, challenge, confirm, house, protect, reasons_of,
+};
+use crate::tests::{House, request};
 
 #[tokio::test]
 async fn a_code_finishes_what_the_password_began() {
@@ -332,5 +338,62 @@ async fn no_row_of_the_log_has_a_code_a_secret_or_a_challenge() {
         for secret in [&challenge, &code, &phone.secret, &phone.recovery_codes[0]] {
             assert!(!text.contains(secret.as_str()), "{}", row.action);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_two_proofs_is_refreshed_without_another() {
+    let house = house().await;
+    let phone = protect(&house, "saad").await;
+    let challenge = challenge(&house, "saad").await;
+    let pair = answer(&house, &challenge, &phone.code(&house, 0))
+        .await
+        .json();
+    let body = json!({ "refresh_token": pair["refresh_token"] });
+    let refreshed = house.post("/v1/auth/refresh", None, body).await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text);
+}
+
+#[tokio::test]
+async fn where_cookies_are_used_both_ends_of_the_factor_set_one_and_no_other_site_may_ask() {
+    let house = House::open_with(|config| config.refresh_tokens.transport = Transport::Cookie);
+    let house = house.await;
+    house.add_user("saad", PASSWORD, "guest").await;
+    let ask = async |path, token: Option<&str>, site, body: Value| {
+        let mut request = request(Method::POST, path, token, Body::from(body.to_string()));
+        let site = HeaderValue::from_static(site);
+        request.headers_mut().insert("sec-fetch-site", site);
+        house.send(request).await
+    };
+    let first = json!({ "username": "saad", "password": PASSWORD });
+    let signed_in = ask("/v1/auth/login", None, "same-origin", first.clone()).await;
+    let token = signed_in.json()["access_token"].clone();
+    let begun = begin(&house, token.as_str().unwrap()).await.json();
+    let phone = Phone {
+        secret: begun["secret"].as_str().unwrap().to_owned(),
+        recovery_codes: Vec::new(),
+        token: token.as_str().unwrap().to_owned(),
+    };
+    let confirmed = confirm(&house, &phone.token, &phone.code(&house, -1)).await;
+    let asked = ask("/v1/auth/login", None, "same-origin", first).await;
+    let body = json!({ "challenge": asked.json()["challenge"], "code": phone.code(&house, 0) });
+    let elsewhere = ask("/v1/auth/login/mfa", None, "cross-site", body.clone()).await;
+    assert_eq!(elsewhere.status, StatusCode::FORBIDDEN);
+    let here = ask("/v1/auth/login/mfa", None, "same-origin", body).await;
+    assert!(
+        !asked.headers.contains_key("set-cookie"),
+        "nobody is in yet"
+    );
+    for answer in [confirmed, here] {
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        let cookie = answer.headers["set-cookie"].to_str().unwrap();
+        assert!(
+            cookie.starts_with("__Secure-portcullis-refresh="),
+            "{cookie}"
+        );
+        assert!(
+            answer.json()["refresh_token"].is_null(),
+            "it is in the cookie alone"
+        );
     }
 }
