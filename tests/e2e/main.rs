@@ -73,6 +73,8 @@ mod journey;
 mod limit_keys;
 #[cfg(test)]
 mod mail;
+mod oauth_client;
+#[cfg(test)]
 mod outliers;
 #[cfg(test)]
 mod passwords;

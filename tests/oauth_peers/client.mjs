@@ -1,10 +1,13 @@
 // Does with `openid-client` of the npm registry what a program does with the auth service, from nothing but its address.
-// Arguments: issuer, client id, client secret, and the refresh token of a user. Says a line for each thing that was done.
+// Arguments: issuer, a client's id and secret, another's id and private key, and the refresh token of a user.
+// Says a line for each thing that was done.
 
 import assert from "node:assert/strict";
 import * as oauth from "openid-client";
 
-const [issuer, id, secret, refreshToken] = process.argv.slice(2);
+const [issuer, id, secret, signingId, pkcs8, refreshToken] = process.argv.slice(2);
+const p256 = { name: "ECDSA", namedCurve: "P-256" };
+const key = await crypto.subtle.importKey("pkcs8", Buffer.from(pkcs8, "base64"), p256, false, ["sign"]);
 const how = { algorithm: "oauth2", execute: [oauth.allowInsecureRequests] };
 const discovered = (client, authentication) => oauth.discovery(new URL(issuer), client, undefined, authentication, how);
 
@@ -14,15 +17,16 @@ const error = async (promise) => {
   return [thrown.status, thrown.error];
 };
 
-for (const [name, authentication] of [
-  ["client_secret_basic", oauth.ClientSecretBasic(secret)],
-  ["client_secret_post", oauth.ClientSecretPost(secret)],
+for (const [name, as, authentication] of [
+  ["client_secret_basic", id, oauth.ClientSecretBasic(secret)],
+  ["client_secret_post", id, oauth.ClientSecretPost(secret)],
+  ["private_key_jwt", signingId, oauth.PrivateKeyJwt(key)],
 ]) {
-  const client = await discovered(id, authentication);
+  const client = await discovered(as, authentication);
   const issued = await oauth.clientCredentialsGrant(client, { resource: "hotel" });
   assert.equal(issued.scope, "hotel:read");
   const told = await oauth.tokenIntrospection(client, issued.access_token);
-  assert.deepEqual([told.active, told.client_id, told.aud], [true, id, "hotel"]);
+  assert.deepEqual([told.active, told.client_id, told.aud], [true, as, "hotel"]);
   await oauth.tokenRevocation(client, issued.access_token);
   assert.deepEqual(await oauth.tokenIntrospection(client, issued.access_token), { active: false });
   await oauth.tokenRevocation(client, "unknown", { token_type_hint: "refresh_token" });

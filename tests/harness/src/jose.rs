@@ -122,6 +122,13 @@ impl Es256 {
             .map_err(|error| anyhow!("making a key: {error}"))
     }
 
+    /// PKCS#8 in base64, for a program that signs with it.
+    pub fn private_base64(&self) -> anyhow::Result<String> {
+        let document = self.0.to_pkcs8v1();
+        let document = document.map_err(|error| anyhow!("exporting a key: {error}"))?;
+        Ok(STANDARD.encode(document.as_ref()))
+    }
+
     /// `SubjectPublicKeyInfo`.
     pub fn public_der(&self) -> Vec<u8> {
         [&P256_SPKI, self.0.public_key().as_ref()].concat()

@@ -155,6 +155,18 @@ async fn a_key_that_is_taken_back_verifies_nothing_in_the_very_next_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_outlive_a_key_that_is_taken_back() {
+    let house = house().await;
+    let (admin, pair) = (house.admin().await, house.pair("saad", "1234").await);
+    let signing = house.retire(&kid_of(&admin), &admin).await.json()["signing"].clone();
+    assert_eq!(house.me(&pair.access).await, StatusCode::UNAUTHORIZED);
+    let next = house.refresh(&pair.refresh).await.json();
+    let access = next["access_token"].as_str().unwrap();
+    assert_eq!(signing["kid"], kid_of(access));
+    assert_eq!(house.me(access).await, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_key_that_was_announced_takes_over_from_one_that_is_taken_back() {
     let house = house().await;
     let admin = house.admin().await;

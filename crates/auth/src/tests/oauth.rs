@@ -125,6 +125,57 @@ async fn what_is_no_good_token_is_given_back_with_the_same_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_token_that_is_given_back_signs_out() {
+    let house = house().await;
+    for more in ["", "&client_id=portcullis&token_type_hint=access_token"] {
+        let (pair, other) = (
+            house.pair("saad", "1234").await,
+            house.pair("saad", "1234").await,
+        );
+        assert!(is_done(&house.give_back(&pair.refresh, more).await));
+        assert!(!house.is_good(&pair.access).await, "{more}");
+        assert_eq!(
+            house.refresh(&pair.refresh).await.status,
+            StatusCode::UNAUTHORIZED
+        );
+        assert_eq!(house.refresh(&other.refresh).await.status, StatusCode::OK);
+        assert!(is_done(&house.give_back(&pair.refresh, more).await));
+    }
+    assert_eq!(house.audit_of(Action::SessionEnded).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spent_refresh_token_will_do_and_a_programs_word_for_it_will_not() {
+    let house = house().await;
+    let program = Program::add(&house, "p", &["hotel:read"]).await;
+    let pair = house.pair("saad", "1234").await;
+    let next = house.refresh(&pair.refresh).await.json();
+    let next = next["refresh_token"].as_str().unwrap();
+    for token in [next, &pair.refresh] {
+        let body = format!("token={token}");
+        let answer = ask_at(REVOKE, &house, &body, Some(&program.basic())).await;
+        assert!(is_done(&answer), "as for a token that is unknown");
+        assert!(house.is_good(&pair.access).await);
+    }
+    assert!(is_done(&house.give_back(&pair.refresh, "").await));
+    assert_eq!(house.refresh(next).await.status, StatusCode::UNAUTHORIZED);
+    assert!(!house.is_good(&pair.access).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_token_is_never_active() {
+    let house = house().await;
+    let program = Program::add(&house, "p", &["hotel:read"]).await;
+    let pair = house.pair("saad", "1234").await;
+    assert_eq!(
+        house.ask_about(&pair.access, &program).await["active"],
+        true
+    );
+    let told = house.ask_about(&pair.refresh, &program).await;
+    assert_eq!(told, json!({ "active": false }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_cannot_prove_itself_ends_nothing() {
     let house = house().await;
     let program = Program::add(&house, "p", &["hotel:read"]).await;
