@@ -111,9 +111,9 @@ mod secrets;
 #[cfg(test)]
 mod session_replicas;
 #[cfg(test)]
-mod sessions;
-#[cfg(test)]
 mod session_stores;
+#[cfg(test)]
+mod sessions;
 #[cfg(test)]
 mod shadow;
 #[cfg(test)]

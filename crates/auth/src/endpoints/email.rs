@@ -52,6 +52,7 @@ struct Verification {
     path = "/v1/auth/email/verify",
     operation_id = "verify_email",
     tag = tags::PROFILE,
+    security(()),
     request_body(content = Verification, example = json!({"code": "q7Y0v2mJb1xWcT9sHfKpLA"})),
     responses(
         (status = 204, description = "The address is verified."),

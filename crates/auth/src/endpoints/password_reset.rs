@@ -71,6 +71,7 @@ struct Reset {
     path = "/v1/auth/password/forgot",
     operation_id = "forgot_password",
     tag = tags::SIGN_IN,
+    security(()),
     request_body(content = Forgotten, example = json!({"email": "saad@example.com"})),
     responses(
         (status = 202, description = "If there is such an account with an address, a mail is on its way."),
@@ -101,6 +102,7 @@ async fn forgot(
     path = "/v1/auth/password/reset",
     operation_id = "reset_password",
     tag = tags::SIGN_IN,
+    security(()),
     request_body(content = Reset, example = json!({
         "code": "q7Y0v2mJb1xWcT9sHfKpLA", "new_password": "a ferry to the far island",
     })),
