@@ -73,6 +73,7 @@ mod journey;
 mod limit_keys;
 #[cfg(test)]
 mod mail;
+#[cfg(test)]
 mod oauth_client;
 #[cfg(test)]
 mod outliers;
@@ -128,6 +129,8 @@ mod sick_upstreams;
 mod sign_in_floods;
 #[cfg(test)]
 mod sign_in_stage;
+#[cfg(test)]
+mod signing_clients;
 #[cfg(test)]
 mod signing_keys;
 #[cfg(test)]

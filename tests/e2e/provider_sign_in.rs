@@ -231,3 +231,43 @@ fn a_provider_that_went_away_is_a_plain_refusal() {
         (502, "upstream-unreachable")
     );
 }
+
+#[test]
+fn whom_the_operator_links_gets_into_the_account_that_was_there() {
+    let (provider, hotel) = (provider(), Upstream::start().unwrap());
+    let gateway = gateway(&provider, &hotel, "create_users: false");
+    let (here, there) = (gateway.address(), provider.address());
+    stage::add_user(gateway.house(), "saad", "guest");
+    let sign_in = || {
+        let mut browser = Browser::default();
+        let back = browser.sign_in_there(here, there, "jo");
+        browser.get(here, &back)
+    };
+    assert_eq!(sign_in().code(), "invalid-credentials");
+    let refused = |rows: &[portcullis_store::AuditRow]| !rows.is_empty();
+    let rows = audit_rows(&sqlite(&gateway), "login_failure", refused);
+    let target = rows[0].target.as_ref().unwrap().id.clone();
+    let subject = target.strip_prefix("corp:").unwrap();
+    let command = |verb| {
+        let words = [
+            "user",
+            verb,
+            "saad",
+            "--provider",
+            "corp",
+            "--subject",
+            subject,
+        ];
+        gateway.house().command(&words).unwrap().status.success()
+    };
+    assert!(command("link"));
+    let answer = sign_in();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let token = answer.json()["access_token"].as_str().unwrap().to_owned();
+    let profile = Request::get("/v1/auth/me").bearer(&token);
+    let me = gateway.client().send(&profile).unwrap().json();
+    assert_eq!(me["username"], "saad");
+    assert!(!command("link"), "somebody's already");
+    assert!(command("unlink") && !command("unlink"));
+    assert_eq!(sign_in().code(), "invalid-credentials");
+}

@@ -223,6 +223,7 @@ words! {
         UserEnabled = "user_enabled",
         /// An account at an identity provider lets this user in from now on.
         IdentityLinked = "identity_linked",
+        IdentityUnlinked = "identity_unlinked",
         /// Its tenant, or another attribute that is not its own to change.
         UserChanged = "user_changed",
         UserDeleted = "user_deleted",

@@ -3,6 +3,7 @@
 //! on the machine can read.
 
 mod import;
+mod link;
 mod password;
 mod shown;
 
@@ -55,6 +56,16 @@ pub(crate) enum Command {
     /// Take in users of another system with the hashes of their passwords: bcrypt, argon2, scrypt
     #[command(after_help = "Example:\n  portcullis user import users.jsonl")]
     Import(import::Import),
+    /// Let a user in by an account at an identity provider
+    #[command(
+        after_help = "Example:\n  portcullis user link saad --provider google --subject 110169484474386276334"
+    )]
+    Link(link::Link),
+    /// No longer let a user in by an account at an identity provider
+    #[command(
+        after_help = "Example:\n  portcullis user unlink saad --provider google --subject 110169484474386276334"
+    )]
+    Unlink(link::Link),
     /// Take a role from a user; its present tokens end
     #[command(after_help = "Example:\n  portcullis user revoke saad staff")]
     Revoke(Membership),
@@ -147,6 +158,8 @@ impl Users<'_> {
             Command::Delete(named) => self.delete(&named).await,
             Command::Tenant(tenancy) => self.set_tenant(&tenancy).await,
             Command::ResetMfa(named) => self.reset_mfa(&named).await,
+            Command::Link(link) => self.link(&link).await,
+            Command::Unlink(link) => self.unlink(&link).await,
         }?;
         Ok(ExitCode::SUCCESS)
     }

@@ -19,6 +19,8 @@ const OF_USER: &str =
 const LINK: &str =
     "INSERT INTO identities (issuer, subject, user_id, created_ms) VALUES ($1, $2, $3, $4)";
 
+const UNLINK: &str = "DELETE FROM identities WHERE issuer = $1 AND subject = $2 AND user_id = $3";
+
 /// Somebody's account elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -54,6 +56,25 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut tx = self.engine.begin().await?;
         link(&mut tx, user_id, identity, event.at).await?;
+        self.commit(tx, std::slice::from_ref(event)).await
+    }
+
+    /// `NotFound` if the user is not let in by this account.
+    pub async fn unlink_identity(
+        &self,
+        user_id: &str,
+        identity: &Identity,
+        event: &Event,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.engine.begin().await?;
+        let (issuer, subject) = (identity.issuer.as_str(), identity.subject.as_str());
+        if tx
+            .execute(UNLINK, values![issuer, subject, user_id])
+            .await?
+            == 0
+        {
+            return Err(StoreError::NotFound);
+        }
         self.commit(tx, std::slice::from_ref(event)).await
     }
 }

@@ -12,13 +12,14 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "package.json",
     "package-lock.json",
     "requirements.txt",
     "verify.mjs",
     "verify.py",
     "client.mjs",
+    "signing_client.mjs",
 ];
 
 /// Tests run side by side, and the first of them installs.
@@ -103,6 +104,14 @@ impl OauthPeers {
     /// What the client of OAuth has done, a line each. An error where it met what it did not expect.
     pub fn client(&self, arguments: &[&str]) -> anyhow::Result<Vec<String>> {
         let mut command = self.program("node", "client.mjs");
+        command.args(arguments);
+        let said = self.said(command, "")?;
+        Ok(said.lines().map(str::to_owned).collect())
+    }
+
+    /// As [`Self::client`], for one that signs for itself.
+    pub fn signing_client(&self, arguments: &[&str]) -> anyhow::Result<Vec<String>> {
+        let mut command = self.program("node", "signing_client.mjs");
         command.args(arguments);
         let said = self.said(command, "")?;
         Ok(said.lines().map(str::to_owned).collect())

@@ -72,9 +72,26 @@ pub(super) async fn an_account_elsewhere_is_one_users_only(bench: &Bench) {
     );
     let found = bench.store.user_by_identity(&second).await.unwrap();
     assert_eq!(found.map(|user| user.id).as_deref(), Some("u1"));
+    let unlinked = |user| {
+        let event = event(Action::IdentityUnlinked);
+        let (store, second) = (&bench.store, &second);
+        async move { store.unlink_identity(user, second, &event).await }
+    };
+    let of_another = unlinked("u3").await;
+    assert!(
+        matches!(of_another, Err(StoreError::NotFound)),
+        "{of_another:?}"
+    );
+    unlinked("u1").await.unwrap();
+    assert_eq!(bench.store.user_by_identity(&second).await.unwrap(), None);
     assert_eq!(
         bench.actions().await,
-        ["user_created", "user_created", "identity_linked"]
+        [
+            "user_created",
+            "user_created",
+            "identity_linked",
+            "identity_unlinked"
+        ]
     );
 }
 
