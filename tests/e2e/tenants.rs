@@ -131,13 +131,9 @@ fn a_refusal_for_the_tenant_names_the_scopes_alone_and_a_rehearsal_the_tenant() 
     );
     assert!(!answer.text().contains("acme"), "{}", answer.text());
     let table = "
-callers:
-  acmes: { resource: hotel, scopes: [hotel:read], tenant: acme }
-  nobodys: { resource: hotel, scopes: [hotel:read] }
-tests:
-  - { request: GET /t/acme/rooms/7, as: acmes, expect: { upstream: hotel } }
-  - { request: GET /t/globex/rooms/7, as: acmes, expect: insufficient-scope }
-  - { request: GET /some/x, as: nobodys, expect: insufficient-scope }
+- { name: own, request: { path: /t/acme/rooms/7 }, caller: { resource: hotel, scopes: [hotel:read], tenant: acme }, expect: { upstream: hotel } }
+- { name: another, request: { path: /t/globex/rooms/7 }, caller: { resource: hotel, scopes: [hotel:read], tenant: acme }, expect: { refused: insufficient-scope } }
+- { name: none, request: { path: /some/x }, caller: { resource: hotel, scopes: [hotel:read] }, expect: { refused: insufficient-scope } }
 ";
     std::fs::write(gateway.house().path("tenants.yaml"), table).unwrap();
     let tested = gateway.house().command(&["test", "tenants.yaml"]).unwrap();

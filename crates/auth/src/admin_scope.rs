@@ -35,7 +35,9 @@ scopes! {
     UsersRead = "users:read",
     UsersWrite = "users:write",
     RolesWrite = "roles:write",
-    /// To see them as well: there is no use in looking alone. So with keys.
+    /// To see them as well: there is no use in looking alone. So with the three after it.
+    SessionsRevoke = "sessions:revoke",
+    ClientsWrite = "clients:write",
     BreakersWrite = "breakers:write",
     KeysRotate = "keys:rotate",
     AuditRead = "audit:read",

@@ -131,7 +131,7 @@ fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 
-fn known_scopes(auth: &Auth, scopes: &[String]) -> Result<ScopeSet, ClientError> {
+pub(crate) fn known_scopes(auth: &Auth, scopes: &[String]) -> Result<ScopeSet, ClientError> {
     check_scopes(auth, scopes)?;
     match ScopeSet::from_words(scopes.iter().map(String::as_str)) {
         Ok(scopes) if !scopes.is_empty() => Ok(scopes),

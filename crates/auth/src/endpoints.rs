@@ -3,11 +3,13 @@
 mod admin_accounts;
 mod admin_audit;
 mod admin_breakers;
+mod admin_clients;
 mod admin_grants;
 mod admin_import;
 mod admin_keys;
 mod admin_mfa;
 mod admin_roles;
+mod admin_sessions;
 mod admin_users;
 mod email;
 mod health;
@@ -60,6 +62,8 @@ pub(crate) fn all() -> Vec<OpenApiRouter<Arc<AuthService>>> {
         admin_grants::routes(),
         admin_roles::routes(),
         admin_audit::routes(),
+        admin_sessions::routes(),
+        admin_clients::routes(),
         admin_breakers::routes(),
         admin_keys::routes(),
         revocations::routes(),

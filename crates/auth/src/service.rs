@@ -6,7 +6,7 @@ use portcullis_audit::{Action, Desk, Event, Outcome, Party};
 use portcullis_config::{auth::Auth, units::Timestamp};
 use portcullis_outbound::mail::Post;
 use portcullis_policy::breaker::BreakerSwitch;
-use portcullis_store::{RightsChange, Sessions, Store, User};
+use portcullis_store::{Client, RightsChange, Sessions, Store, User};
 use portcullis_tokens::{
     ClientAssertions, LOCAL_CLOCK_SKEW, RefreshKey, Revocation, Revocations, Verifier, WrappingKey,
 };
@@ -136,6 +136,15 @@ impl AuthService {
         let revocation = Revocation::UserBefore {
             user_id: user.id.clone(),
             version: user.version,
+        };
+        self.revocations.revoke(revocation, until);
+    }
+
+    /// As [`AuthService::outdate`], of a client.
+    pub(crate) fn outdate_client(&self, client: &Client, until: Timestamp) {
+        let revocation = Revocation::UserBefore {
+            user_id: client.id.clone(),
+            version: client.version,
         };
         self.revocations.revoke(revocation, until);
     }

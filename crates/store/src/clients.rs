@@ -24,6 +24,10 @@ const SET_PROOF: &str = "UPDATE clients SET secret_hash = $2, public_keys = $3, 
      WHERE id = $1 RETURNING version";
 const SET_DISABLED: &str = "UPDATE clients SET disabled = $2, version = version + 1, updated_ms = $3 \
      WHERE id = $1 AND disabled <> $2 RETURNING version";
+const CHANGE: &str = "UPDATE clients SET scopes = COALESCE($2, scopes), \
+     disabled = CASE WHEN $3 = 0 THEN disabled ELSE $4 END, version = version + 1, updated_ms = $5 \
+     WHERE id = $1 RETURNING version";
+const DELETE: &str = "DELETE FROM clients WHERE id = $1";
 /// Touches the row, so that on PostgreSQL too a change of it and a new token cannot pass each other.
 const USE: &str = "UPDATE clients SET last_used_ms = CASE WHEN last_used_ms > $4 THEN last_used_ms ELSE $3 END \
      WHERE id = $1 AND version = $2 AND disabled = $5";
@@ -64,6 +68,14 @@ impl ClientProof {
             Self::Keys(keys) => (None, Some(keys)),
         }
     }
+}
+
+/// What is to become of a client. `None` leaves as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClientChange<'a> {
+    /// Separated by spaces.
+    pub scopes: Option<&'a str>,
+    pub disabled: Option<bool>,
 }
 
 #[derive(Clone, Debug)]
@@ -173,6 +185,46 @@ impl Store {
         self.finish_client(tx, id, event).await
     }
 
+    /// Tokens issued before are refused until `revocation_until`.
+    pub async fn change_client(
+        &self,
+        id: &str,
+        wanted: &ClientChange<'_>,
+        revocation_until: Timestamp,
+        event: &Event,
+    ) -> Result<Client, StoreError> {
+        let mut tx = self.engine.begin().await?;
+        let values = values![
+            id,
+            wanted.scopes,
+            u32::from(wanted.disabled.is_some()),
+            wanted.disabled.unwrap_or_default(),
+            event.at,
+        ];
+        let row = tx.row(CHANGE, values).await?.ok_or(StoreError::NotFound)?;
+        outdate(&mut tx, id, &row, revocation_until, event).await?;
+        self.finish_client(tx, id, event).await
+    }
+
+    /// Answers with the client as it was, but for the version, which went up once more.
+    pub async fn delete_client(
+        &self,
+        id: &str,
+        revocation_until: Timestamp,
+        event: &Event,
+    ) -> Result<Client, StoreError> {
+        let mut tx = self.engine.begin().await?;
+        let nothing = ClientChange::default();
+        let values = values![id, nothing.scopes, 0_u32, false, event.at];
+        let row = tx.row(CHANGE, values).await?.ok_or(StoreError::NotFound)?;
+        outdate(&mut tx, id, &row, revocation_until, event).await?;
+        let row = tx.row(BY_ID, values![id]).await?;
+        let gone = client(&row.ok_or(StoreError::NotFound)?)?;
+        tx.execute(DELETE, values![id]).await?;
+        self.commit(tx, std::slice::from_ref(event)).await?;
+        Ok(gone)
+    }
+
     /// Keeps that a token of this client is about to leave. `Conflict` if the client was disabled or changed since it was read:
     /// then none may.
     pub async fn use_client(&self, used: &Client, event: &Event) -> Result<(), StoreError> {
@@ -202,6 +254,21 @@ impl Store {
         self.commit(tx, std::slice::from_ref(event)).await?;
         Ok(changed)
     }
+}
+
+/// `row` has the version that is good from now on.
+async fn outdate(
+    tx: &mut Transaction,
+    id: &str,
+    row: &Row,
+    until: Timestamp,
+    event: &Event,
+) -> Result<(), StoreError> {
+    let revocation = Revocation::UserBefore {
+        user_id: id.to_owned(),
+        version: row.number("version")?,
+    };
+    revocations::log(tx, &revocation, until, event).await
 }
 
 fn client(row: &Row) -> Result<Client, StoreError> {

@@ -40,7 +40,7 @@ pub use audit::{AuditCursor, AuditFilter, AuditParty, AuditRow};
 pub use audit_search::{AuditPage, AuditSearch};
 pub use backup::BackupError;
 pub use challenges::Challenge;
-pub use clients::{Client, ClientProof, NewClient};
+pub use clients::{Client, ClientChange, ClientProof, NewClient};
 pub use email_codes::{CodeHash, CodePurpose, NewCode, PasswordReset};
 pub use error::StoreError;
 pub use grants::{Grant, MAX_GRANTS, RoleGrant};

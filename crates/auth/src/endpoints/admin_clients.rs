@@ -1,0 +1,425 @@
+//! Clients, for tokens of the resource `portcullis`: `/v1/admin/clients` lists and makes them, and one of them is changed,
+//! given another secret, and deleted. A secret is shown in the answer that makes it and nowhere else.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Path, Query, Request, State, rejection::PathRejection},
+    http::{HeaderMap, StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+use portcullis_audit::Action;
+use portcullis_policy::rejection::Rejection;
+use portcullis_store::{Client, ClientChange};
+use portcullis_tokens::ScopeSet;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use crate::{
+    admin_scope::AdminScope,
+    administrator::Administrator,
+    answer::{self, Refusal},
+    clients::{
+        ClientError, client_party, create_client, create_signing_client, known_scopes,
+        rotate_secret,
+    },
+    openapi::{
+        refusals::{Conflict, NotFound},
+        tags,
+    },
+    page,
+    request::{self, Call, malformed_field},
+    rights::Rights,
+    service::AuthService,
+};
+
+const BAD_PAGE: &str = "The query takes after, the id of a client, and limit, from 1 to 100.";
+const BAD_NAME: &str =
+    "A client is named by 1 to 64 letters, digits, dots, underscores and hyphens.";
+const BAD_SCOPES: &str =
+    "A client has at least one scope, each one that the configuration declares.";
+const BAD_KEYS: &str = "The public_keys are a key set, one key of it, or a PEM block.";
+
+pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(show, change, delete))
+        .routes(routes!(rotate))
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Page {
+    /// The `next` of the page before; the first page where absent.
+    after: Option<Uuid>,
+    /// How many; 50 where absent.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<u32>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Clients {
+    clients: Vec<Shown>,
+    /// What to send as `after` for the next page; null on the last.
+    next: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Client)]
+struct Shown {
+    id: String,
+    name: String,
+    scopes: Vec<String>,
+    /// `secret` or `keys`: what it proves itself by.
+    #[schema(pattern = "^(secret|keys)$")]
+    proof: &'static str,
+    disabled: bool,
+    /// RFC 3339, in UTC.
+    created_at: String,
+    /// When it last got a token, to the minute.
+    last_used_at: Option<String>,
+}
+
+impl From<Client> for Shown {
+    fn from(client: Client) -> Self {
+        Self {
+            scopes: client.scopes.split(' ').map(str::to_owned).collect(),
+            id: client.id,
+            name: client.name,
+            proof: if client.has_keys { "keys" } else { "secret" },
+            disabled: client.disabled,
+            created_at: portcullis_audit::rfc3339(client.created_at),
+            last_used_at: client.last_used_at.map(portcullis_audit::rfc3339),
+        }
+    }
+}
+
+/// Never printed.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ClientWithSecret)]
+struct WithSecret {
+    #[serde(flatten)]
+    client: Shown,
+    /// Not shown again. Absent where the client signs with a key of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+impl WithSecret {
+    fn new(client: Client, secret: Option<&SecretString>) -> Self {
+        Self {
+            client: client.into(),
+            secret: secret.map(|secret| secret.expose_secret().to_owned()),
+        }
+    }
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewClient)]
+struct New {
+    #[schema(min_length = 1, max_length = 64)]
+    name: String,
+    scopes: Vec<String>,
+    /// A key set, one key of it, or a PEM block, as text. With it the client signs for itself and gets no secret.
+    #[serde(default)]
+    public_keys: Option<String>,
+}
+
+/// What is absent stays as it is.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ClientChange)]
+struct Change {
+    #[serde(default)]
+    scopes: Option<Vec<String>>,
+    #[serde(default)]
+    disabled: Option<bool>,
+}
+
+fn example() -> Value {
+    json!({
+        "id": "0197f3c2-5a41-7d10-9e2f-6f1d2c3b4a61",
+        "name": "sidecar",
+        "scopes": ["revocations:read"],
+        "proof": "secret",
+        "disabled": false,
+        "created_at": "2027-01-15T08:00:00.000Z",
+        "last_used_at": null,
+    })
+}
+
+fn example_with_secret() -> Value {
+    let mut example = example();
+    if let Some(members) = example.as_object_mut() {
+        members.insert(
+            "secret".to_owned(),
+            json!("k0hZ6mVt4rQ2yL8wXb1nS5cPd9aJf3gE7uTiKoRzHvM"),
+        );
+    }
+    example
+}
+
+type PathId = Result<Path<Uuid>, PathRejection>;
+
+/// List clients
+///
+/// In the order they came.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/clients",
+    operation_id = "list_clients",
+    tag = tags::ADMINISTRATION,
+    security(("bearer" = ["clients:write"])),
+    params(Page),
+    responses((status = 200, description = "A page of clients.", body = Clients, example = json!({
+        "clients": [example()],
+        "next": null,
+    }))),
+)]
+async fn list(
+    State(service): State<Arc<AuthService>>,
+    call: Call,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    service
+        .administrator(&headers, AdminScope::ClientsWrite, &call)
+        .await?;
+    let Ok(Query(page)) = Query::<Page>::try_from_uri(&uri) else {
+        return Err(malformed_field(BAD_PAGE));
+    };
+    let limit = page::limit(page.limit, BAD_PAGE)?;
+    let after = page.after.map(|id| id.to_string());
+    let found = service.store.clients(after.as_deref(), limit + 1).await?;
+    let (clients, next) = page::cut(found, limit, |client| client.id.clone());
+    let clients = clients.into_iter().map(Shown::from).collect();
+    Ok(answer::json(StatusCode::OK, Clients { clients, next }))
+}
+
+/// Make a client
+///
+/// With scopes that whoever asks has as well.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/clients",
+    operation_id = "create_client",
+    tag = tags::ADMINISTRATION,
+    security(("bearer" = ["clients:write"])),
+    request_body(content = New, example = json!({"name": "sidecar", "scopes": ["revocations:read"]})),
+    responses(
+        (status = 201, description = "The new client.", body = WithSecret, example = json!(example_with_secret())),
+        Conflict,
+    ),
+)]
+async fn create(
+    State(service): State<Arc<AuthService>>,
+    call: Call,
+    request: Request<Body>,
+) -> Result<Response, Refusal> {
+    let administrator = service
+        .administrator(request.headers(), AdminScope::ClientsWrite, &call)
+        .await?;
+    let new: New = request::json(request).await?;
+    let rights = Rights::of_scopes(&new.scopes.join(" "));
+    service.check_covers(&administrator, &rights, &call)?;
+    let event = service.done_by(&administrator, Action::ClientCreated, &call);
+    let (store, config) = (&service.store, &service.config);
+    let made = match &new.public_keys {
+        None => {
+            let made = create_client(store, config, &new.name, &new.scopes, event).await;
+            let (client, secret) = made.map_err(refused)?;
+            WithSecret::new(client, Some(&secret))
+        }
+        Some(keys) => {
+            let named = (&*new.name, &*new.scopes);
+            let made = create_signing_client(store, config, named, keys, event).await;
+            WithSecret::new(made.map_err(refused)?, None)
+        }
+    };
+    Ok(answer::json(StatusCode::CREATED, made))
+}
+
+/// Show a client
+#[utoipa::path(
+    get,
+    path = "/v1/admin/clients/{id}",
+    operation_id = "show_client",
+    tag = tags::ADMINISTRATION,
+    security(("bearer" = ["clients:write"])),
+    params(("id" = Uuid, Path, description = "The client.")),
+    responses(
+        (status = 200, description = "The client.", body = Shown, example = json!(example())),
+        NotFound,
+    ),
+)]
+async fn show(
+    State(service): State<Arc<AuthService>>,
+    call: Call,
+    headers: HeaderMap,
+    id: PathId,
+) -> Result<Response, Refusal> {
+    service
+        .administrator(&headers, AdminScope::ClientsWrite, &call)
+        .await?;
+    let client = service.client_named(id).await?;
+    Ok(answer::json(StatusCode::OK, Shown::from(client)))
+}
+
+/// Change a client
+///
+/// Its tokens are refused from the next request on. What it has and what it will have must be the administrator's own.
+#[utoipa::path(
+    patch,
+    path = "/v1/admin/clients/{id}",
+    operation_id = "change_client",
+    tag = tags::ADMINISTRATION,
+    security(("bearer" = ["clients:write"])),
+    params(("id" = Uuid, Path, description = "The client.")),
+    request_body(content = Change, example = json!({"disabled": true})),
+    responses(
+        (status = 200, description = "The client as it is now.", body = Shown, example = json!(example())),
+        NotFound,
+    ),
+)]
+async fn change(
+    State(service): State<Arc<AuthService>>,
+    call: Call,
+    id: PathId,
+    request: Request<Body>,
+) -> Result<Response, Refusal> {
+    let administrator = service
+        .administrator(request.headers(), AdminScope::ClientsWrite, &call)
+        .await?;
+    let client = service.client_in_reach(&administrator, id, &call).await?;
+    let wanted: Change = request::json(request).await?;
+    let scopes = match &wanted.scopes {
+        Some(scopes) => Some(known_scopes(&service.config, scopes).map_err(refused)?),
+        None => None,
+    };
+    if let Some(scopes) = &scopes {
+        service.check_covers(&administrator, &Rights::of_scopes(scopes.line()), &call)?;
+    }
+    let event = service
+        .done_by(&administrator, Action::ClientChanged, &call)
+        .on(client_party(&client.id, &client.name));
+    let changes = ClientChange {
+        scopes: scopes.as_ref().map(ScopeSet::line),
+        disabled: wanted.disabled,
+    };
+    let until = service.last_expiry();
+    let changed = service
+        .store
+        .change_client(&client.id, &changes, until, &event);
+    let client = changed.await.map_err(answer::of_change)?;
+    service.outdate_client(&client, until);
+    Ok(answer::json(StatusCode::OK, Shown::from(client)))
+}
+
+/// Give a client another secret
+///
+/// The one it had, or its keys, prove nothing from now on, and its tokens are refused.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/clients/{id}/secret",
+    operation_id = "rotate_client_secret",
+    tag = tags::ADMINISTRATION,
+    security(("bearer" = ["clients:write"])),
+    params(("id" = Uuid, Path, description = "The client.")),
+    responses(
+        (status = 200, description = "The client with its secret.", body = WithSecret, example = json!(example_with_secret())),
+        NotFound,
+    ),
+)]
+async fn rotate(
+    State(service): State<Arc<AuthService>>,
+    call: Call,
+    headers: HeaderMap,
+    id: PathId,
+) -> Result<Response, Refusal> {
+    let administrator = service
+        .administrator(&headers, AdminScope::ClientsWrite, &call)
+        .await?;
+    let client = service.client_in_reach(&administrator, id, &call).await?;
+    let event = service
+        .done_by(&administrator, Action::ClientChanged, &call)
+        .on(client_party(&client.id, &client.name))
+        .because("secret");
+    let until = service.last_expiry();
+    let rotated = rotate_secret(&service.store, &client.id, until, &event).await;
+    let (client, secret) = rotated.map_err(refused)?;
+    service.outdate_client(&client, until);
+    let shown = WithSecret::new(client, Some(&secret));
+    Ok(answer::json(StatusCode::OK, shown))
+}
+
+/// Delete a client
+#[utoipa::path(
+    delete,
+    path = "/v1/admin/clients/{id}",
+    operation_id = "delete_client",
+    tag = tags::ADMINISTRATION,
+    security(("bearer" = ["clients:write"])),
+    params(("id" = Uuid, Path, description = "The client.")),
+    responses(
+        (status = 204, description = "The client is gone."),
+        NotFound,
+    ),
+)]
+async fn delete(
+    State(service): State<Arc<AuthService>>,
+    call: Call,
+    headers: HeaderMap,
+    id: PathId,
+) -> Result<Response, Refusal> {
+    let administrator = service
+        .administrator(&headers, AdminScope::ClientsWrite, &call)
+        .await?;
+    let client = service.client_in_reach(&administrator, id, &call).await?;
+    let event = service
+        .done_by(&administrator, Action::ClientDeleted, &call)
+        .on(client_party(&client.id, &client.name));
+    let until = service.last_expiry();
+    let deleted = service.store.delete_client(&client.id, until, &event);
+    let client = deleted.await.map_err(answer::of_change)?;
+    service.outdate_client(&client, until);
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+impl AuthService {
+    async fn client_named(&self, id: PathId) -> Result<Client, Refusal> {
+        let Ok(Path(id)) = id else {
+            return Err(Rejection::RouteNotFound.into());
+        };
+        let client = self.store.client(&id.to_string()).await?;
+        client.ok_or_else(|| Rejection::RouteNotFound.into())
+    }
+
+    /// A client with more scopes than the administrator has would be a way to them.
+    async fn client_in_reach(
+        &self,
+        administrator: &Administrator,
+        id: PathId,
+        call: &Call,
+    ) -> Result<Client, Refusal> {
+        let client = self.client_named(id).await?;
+        self.check_covers(administrator, &Rights::of_scopes(&client.scopes), call)?;
+        Ok(client)
+    }
+}
+
+fn refused(error: ClientError) -> Refusal {
+    match error {
+        ClientError::Name(_) => malformed_field(BAD_NAME),
+        ClientError::NoScope | ClientError::Scope(_) => malformed_field(BAD_SCOPES),
+        ClientError::Keys(_) => malformed_field(BAD_KEYS),
+        ClientError::Randomness(error) => error.into(),
+        ClientError::Store(error) => answer::of_change(error),
+    }
+}
