@@ -92,8 +92,8 @@ async fn resend(
     call: Call,
     headers: HeaderMap,
 ) -> Result<StatusCode, Refusal> {
-    service.courier()?;
     let caller = service.caller(&headers, &call).await?;
+    service.courier()?;
     service.allow_mail(&call)?;
     service.ask_to_verify(caller.user.id, call)?;
     Ok(StatusCode::ACCEPTED)
