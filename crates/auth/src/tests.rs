@@ -24,6 +24,7 @@ mod refresh_cookie;
 mod second_factor;
 mod sign_out;
 mod signing_clients;
+mod throttling;
 
 use std::{
     collections::BTreeMap,

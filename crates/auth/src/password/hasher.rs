@@ -380,6 +380,25 @@ mod tests {
         );
     }
 
+    #[test]
+    fn refusals_take_as_long_as_the_dearer_ones_and_forget_a_hiccup() {
+        let hasher = Hasher::start(&rules(64, 64), 1).unwrap();
+        let ms = Duration::from_millis;
+        assert_eq!(
+            hasher.pretence(ms(20), false),
+            ms(0),
+            "nothing dearer was met"
+        );
+        assert_eq!(hasher.pretence(ms(240), true), ms(0));
+        assert_eq!(hasher.pretence(ms(20), false), ms(220), "an unknown name");
+        assert_eq!(hasher.pretence(Duration::from_secs(60), true), ms(0));
+        assert!(hasher.pretence(ms(20), false) < Duration::from_secs(1));
+        for _ in 0..40 {
+            hasher.pretence(ms(240), true);
+        }
+        assert_eq!(hasher.pretence(ms(20), false), ms(220));
+    }
+
     #[tokio::test]
     async fn what_was_hashed_verifies() {
         let hasher = Hasher::start(&rules(64, 256), 2).unwrap();

@@ -13,7 +13,7 @@ use portcullis_config::{
 use portcullis_outbound::mail::{Letter, Post};
 use serde_json::{Value, json};
 
-use super::{Answer, House};
+use super::{Answer, House, second_factor::protect};
 
 const OLD: &str = "an old song of the sea";
 const NEW: &str = "eleven quiet bicycles";
@@ -223,6 +223,18 @@ async fn a_weak_password_leaves_the_code_good_and_a_change_does_not() {
     let late = reset(&house, &code, "a third one, as good as any").await;
     assert_eq!(late.problem(), "invalid-credentials");
     assert_eq!(log_in(&house, NEW).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_reset_is_no_way_around_the_second_factor() {
+    let house = house().await;
+    protect(&house, "saad@example.com").await;
+    let code = reset_code(&house).await;
+    assert_eq!(
+        reset(&house, &code, NEW).await.status,
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(log_in(&house, NEW).await.problem(), "mfa-required");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ const STEP: Duration = Duration::from_secs(30);
 const WRONG: &str = "000000";
 
 /// A user with a phone in the hand.
-struct Phone {
+pub(super) struct Phone {
     secret: String,
     recovery_codes: Vec<String>,
     /// Of the session that began with the factor.
@@ -63,7 +63,7 @@ async fn confirm(house: &House, token: &str, code: &str) -> Answer {
 }
 
 /// Sets the factor up with the code of the step before, so that the present one is still to be used.
-async fn protect(house: &House, name: &str) -> Phone {
+pub(super) async fn protect(house: &House, name: &str) -> Phone {
     let token = house.token(name, PASSWORD, "hotel").await;
     let begun = begin(house, &token).await;
     assert_eq!(begun.status, StatusCode::OK, "{}", begun.text);
