@@ -76,6 +76,7 @@ mod mail;
 #[cfg(test)]
 mod oauth_client;
 #[cfg(test)]
+mod moving;
 mod outliers;
 #[cfg(test)]
 mod passwords;
