@@ -77,6 +77,7 @@ mod mail;
 mod oauth_client;
 #[cfg(test)]
 mod moving;
+#[cfg(test)]
 mod outliers;
 #[cfg(test)]
 mod passwords;
