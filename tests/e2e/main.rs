@@ -74,9 +74,9 @@ mod limit_keys;
 #[cfg(test)]
 mod mail;
 #[cfg(test)]
-mod oauth_client;
-#[cfg(test)]
 mod moving;
+#[cfg(test)]
+mod oauth_client;
 #[cfg(test)]
 mod outliers;
 #[cfg(test)]
