@@ -1,5 +1,7 @@
 //! Sessions and clients over the administration API.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     http::{Method, StatusCode},
@@ -24,10 +26,9 @@ async fn ask(house: &House, method: Method, path: &str, token: &str) -> Answer {
 #[tokio::test]
 async fn a_session_is_listed_and_ended_and_so_are_all_of_a_user() {
     let (house, admin) = house().await;
-    let (first, second) = (
-        house.token("saad", "1234", "hotel").await,
-        house.token("saad", "1234", "event").await,
-    );
+    let first = house.token("saad", "1234", "hotel").await;
+    house.advance(Duration::from_secs(1));
+    let second = house.token("saad", "1234", "event").await;
     let found = house.service.store.user_by_login("saad").await.unwrap();
     let of_saad = format!("/v1/admin/sessions?user={}", found.unwrap().0.id);
     let list = async || {
