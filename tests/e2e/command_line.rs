@@ -209,6 +209,53 @@ fn a_user_can_be_managed_beside_the_running_gateway() {
     }
 }
 
+#[test]
+fn sessions_are_listed_and_ended_beside_the_running_gateway() {
+    let upstream = Upstream::start().unwrap();
+    let gateway = start(&upstream);
+    let house = gateway.house();
+    add_user(house, "alice", "guest");
+    let mut client = gateway.client();
+    let tokens = [(); 3].map(|()| client.log_in("alice", PASSWORD, "hotel").unwrap());
+    let listed = || {
+        let output = house.command(&["session", "list", "alice", "--json"]);
+        let lines = said(&output.unwrap());
+        let lines = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        lines.collect::<Vec<Value>>()
+    };
+    let sessions = listed();
+    assert_eq!(sessions.len(), 3, "{sessions:?}");
+    assert_eq!(sessions[0]["resource"], "hotel");
+
+    let one = sessions[0]["id"].as_str().unwrap();
+    assert_eq!(code(&house.command(&["session", "end", one]).unwrap()), 0);
+    assert_eq!(code(&house.command(&["session", "end", one]).unwrap()), 1);
+    let left = || {
+        tokens
+            .iter()
+            .filter(|token| opens(&mut gateway.client(), token))
+            .count()
+    };
+    wait::until("one token to be refused", PATIENCE, || {
+        (left() == 2).then_some(())
+    })
+    .unwrap();
+    assert_eq!(listed().len(), 2);
+
+    let ended = house
+        .command(&["session", "end", "--all-of", "alice"])
+        .unwrap();
+    assert_eq!(code(&ended), 0, "{}", said(&ended));
+    wait::until("every token to be refused", PATIENCE, || {
+        (left() == 0).then_some(())
+    })
+    .unwrap();
+    assert_eq!(listed().len(), 0);
+    assert_eq!(code(&house.command(&["session", "end"]).unwrap()), 2);
+}
+
 /// Whether the token still opens the hotel.
 fn opens(client: &mut Client, token: &str) -> bool {
     let answer = client

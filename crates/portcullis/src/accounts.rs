@@ -5,8 +5,9 @@ use std::path::Path;
 
 use anyhow::Context;
 use portcullis_audit::{Action, Event, Outcome};
-use portcullis_config::{auth::Auth, storage::Storage, units::Timestamp};
-use portcullis_store::{RightsChange, Store};
+use portcullis_auth::identifiers::login_key;
+use portcullis_config::{Config, auth::Auth, storage::Storage, units::Timestamp};
+use portcullis_store::{RightsChange, Store, User};
 use portcullis_tokens::LOCAL_CLOCK_SKEW;
 
 use crate::{
@@ -40,8 +41,21 @@ impl Accounts {
         self.tool.block_on(work)
     }
 
+    pub(crate) fn config(&self) -> &Config {
+        &self.tool.config
+    }
+
     pub(crate) fn storage(&self) -> &Storage {
         &self.tool.config.storage
+    }
+
+    /// By user name or e-mail address.
+    pub(crate) async fn user(&self, login: &str) -> anyhow::Result<User> {
+        let key = login_key(login).with_context(|| format!("{login:?} is nobody's name"))?;
+        let found = self.store().user_by_login(&key).await?;
+        found
+            .map(|(user, _)| user)
+            .with_context(|| format!("there is no user {login:?}"))
     }
 
     pub(crate) fn store(&self) -> &Store {

@@ -10,7 +10,7 @@ use portcullis_config::schema::JSON_SCHEMA;
 
 use crate::{
     backup, check, client, demo, explain, healthcheck, key, migrate, output, rehearsed_table, role,
-    run, user,
+    run, session, user,
 };
 
 const DEFAULT_CONFIG: &str = "gateway.yaml";
@@ -72,6 +72,9 @@ enum Command {
     /// List, add, set and remove roles of the database
     #[command(after_help = "Example:\n  portcullis role list", subcommand)]
     Role(role::Command),
+    /// List the sessions of a user, and end them
+    #[command(after_help = "Example:\n  portcullis session list saad", subcommand)]
+    Session(session::Command),
     /// Add, list, disable and enable clients: programs that get tokens with a secret or a key
     #[command(after_help = "Example:\n  portcullis client list", subcommand)]
     Client(client::Command),
@@ -112,6 +115,7 @@ fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Healthcheck(output) => healthcheck::healthcheck(config, output),
         Command::User(command) => user::user(config, command),
         Command::Role(command) => role::role(config, command),
+        Command::Session(command) => session::session(config, command),
         Command::Client(command) => client::client(config, command),
         Command::Key(command) => key::key(config, command),
     }
@@ -180,6 +184,7 @@ mod tests {
             ["check"].as_slice(),
             &["user", "list"],
             &["role", "list"],
+            &["session", "list", "saad"],
             &["client", "list"],
             &["key", "list"],
             &["healthcheck"],

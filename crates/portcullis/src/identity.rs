@@ -191,7 +191,12 @@ impl Own {
     }
 }
 
-async fn sessions(config: &Config, auth: &Auth, store: &Store) -> anyhow::Result<Sessions> {
+/// Where the configuration keeps sessions.
+pub(crate) async fn sessions(
+    config: &Config,
+    auth: &Auth,
+    store: &Store,
+) -> anyhow::Result<Sessions> {
     let store = store.clone();
     if auth.sessions == SessionStore::Database {
         return Ok(Sessions::Database(store));

@@ -38,6 +38,7 @@ mod role;
 mod root_key;
 mod run;
 mod serve;
+mod session;
 mod shared_limits;
 mod status;
 mod stop;

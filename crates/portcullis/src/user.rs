@@ -17,12 +17,13 @@ use clap::{Args, Subcommand};
 use portcullis_audit::Action;
 use portcullis_auth::{
     NewAccount, Strength, check_tenant, create_user, grant_reason,
-    identifiers::{Email, Username, login_key},
+    identifiers::{Email, Username},
     password::Hasher,
 };
-use portcullis_store::{Grant, RoleGrant, StoreError, User, UserChange};
+use portcullis_store::{Grant, RoleGrant, StoreError, UserChange};
 
-use shown::{listing, party, row, tell};
+pub(crate) use shown::party;
+use shown::{listing, row, tell};
 
 use crate::{
     accounts::{Accounts, event},
@@ -221,7 +222,7 @@ impl Users<'_> {
     }
 
     async fn set_disabled(&self, named: &Named, disabled: bool) -> anyhow::Result<()> {
-        let user = self.find(&named.login).await?;
+        let user = self.0.user(&named.login).await?;
         let action = if disabled {
             Action::UserDisabled
         } else {
@@ -242,7 +243,7 @@ impl Users<'_> {
     }
 
     async fn delete(&self, named: &Named) -> anyhow::Result<()> {
-        let user = self.find(&named.login).await?;
+        let user = self.0.user(&named.login).await?;
         let event = event(Action::UserDeleted).on(party(&user));
         let change = self.0.rights_change(&event);
         let user = self.0.store().delete_user(&user.id, &change).await?;
@@ -253,7 +254,7 @@ impl Users<'_> {
     async fn set_tenant(&self, tenancy: &Tenancy) -> anyhow::Result<()> {
         let tenant = tenancy.tenant.as_deref();
         tenant.map(check_tenant).transpose()?;
-        let user = self.find(&tenancy.login).await?;
+        let user = self.0.user(&tenancy.login).await?;
         let event = event(Action::UserChanged).on(party(&user));
         let wanted = UserChange {
             tenant: Some(tenant),
@@ -268,7 +269,7 @@ impl Users<'_> {
     async fn grant(&self, membership: &Membership) -> anyhow::Result<()> {
         self.check_role(&membership.role).await?;
         let grant = membership.grant()?;
-        let user = self.find(&membership.login).await?;
+        let user = self.0.user(&membership.login).await?;
         let event = event(Action::RoleGranted)
             .on(party(&user))
             .because(grant_reason(grant.role, grant.tenant));
@@ -283,7 +284,7 @@ impl Users<'_> {
 
     /// A role that is nowhere to be found any more can still be taken away.
     async fn revoke(&self, membership: &Membership) -> anyhow::Result<()> {
-        let user = self.find(&membership.login).await?;
+        let user = self.0.user(&membership.login).await?;
         let grant = membership.grant()?;
         let has_it =
             |held: &Grant| held.role == grant.role && held.tenant.as_deref() == grant.tenant;
@@ -308,7 +309,7 @@ impl Users<'_> {
 
     /// Whoever types this has made sure who asks: afterwards the password alone is enough.
     async fn reset_mfa(&self, named: &Named) -> anyhow::Result<()> {
-        let user = self.find(&named.login).await?;
+        let user = self.0.user(&named.login).await?;
         let event = event(Action::MfaDisabled).on(party(&user));
         match self.0.store().remove_totp(&user.id, None, &[event]).await {
             Err(StoreError::NotFound) => bail!("{} has no second factor", named.login),
@@ -316,14 +317,6 @@ impl Users<'_> {
         }
         tell("second factor removed", &user, named.output);
         Ok(())
-    }
-
-    async fn find(&self, login: &str) -> anyhow::Result<User> {
-        let key = login_key(login).with_context(|| format!("{login:?} is nobody's name"))?;
-        let found = self.0.store().user_by_login(&key).await?;
-        found
-            .map(|(user, _)| user)
-            .with_context(|| format!("there is no user {login:?}"))
     }
 
     async fn is_role(&self, role: &str) -> anyhow::Result<bool> {

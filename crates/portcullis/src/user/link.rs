@@ -57,7 +57,7 @@ impl Users<'_> {
             issuer: provider.issuer.clone(),
             subject: link.subject.clone(),
         };
-        Ok((self.find(&link.login).await?, identity))
+        Ok((self.0.user(&link.login).await?, identity))
     }
 }
 

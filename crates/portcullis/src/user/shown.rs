@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{cli::Output, output};
 
-pub(super) fn party(user: &User) -> Party {
+pub(crate) fn party(user: &User) -> Party {
     Party::user(&user.id).named(name(user))
 }
 
