@@ -146,18 +146,18 @@ mod tests {
                 .get_after_help()
                 .map(ToString::to_string)
                 .unwrap_or_default();
-            let example = help.strip_prefix("Example:\n  ");
-            let example = example
+            let examples = help
+                .strip_prefix("Example:\n")
+                .or(help.strip_prefix("Examples:\n"));
+            let examples = examples
                 .unwrap_or_else(|| panic!("no example in the help of `{}`", command.get_name()));
-            let typed = example
-                .split(" < ")
-                .next()
-                .unwrap_or_default()
-                .split_whitespace();
-            assert!(
-                Cli::try_parse_from(typed).is_ok(),
-                "the example does not parse: {example}"
-            );
+            for example in examples.lines() {
+                let typed = example.split(" < ").next().unwrap_or_default();
+                assert!(
+                    Cli::try_parse_from(typed.split_whitespace()).is_ok(),
+                    "the example does not parse: {example}"
+                );
+            }
         });
     }
 
