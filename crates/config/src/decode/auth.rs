@@ -38,11 +38,12 @@ pub(super) fn auth(section: &Section<'_>, has_redis: bool) -> Auth {
     let registration = section.or("registration", Registration::Admin, |value| {
         value.word(&[("open", Registration::Open), ("admin", Registration::Admin)])
     });
+    let refresh_tokens = section.within("refresh_token", |section| {
+        refresh_tokens(section, &issuer, access_token_lifetime)
+    });
     Auth {
-        providers: providers(section, &issuer, registration),
-        refresh_tokens: section.within("refresh_token", |section| {
-            refresh_tokens(section, &issuer, access_token_lifetime)
-        }),
+        providers: providers(section, &issuer, registration, refresh_tokens.transport),
+        refresh_tokens,
         issuer,
         registration,
         signing,

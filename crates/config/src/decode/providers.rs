@@ -7,6 +7,7 @@ use crate::{
     issuers, names,
     providers::Provider,
     reader::{Section, Value},
+    refresh_tokens::Transport,
 };
 
 /// Whoever asks for more than this makes people wonder what it is for.
@@ -16,13 +17,15 @@ pub(super) fn providers(
     section: &Section<'_>,
     issuer: &str,
     registration: Registration,
+    transport: Transport,
 ) -> Vec<Provider> {
     let mut providers: Vec<Provider> = Vec::new();
     let Some(value) = section.find("providers") else {
         return providers;
     };
     for element in value.list() {
-        let Some(provider) = element.section(|section| provider(section, registration)) else {
+        let Some(provider) = element.section(|section| provider(section, registration, transport))
+        else {
             continue;
         };
         if let Some(clash) = clash(&provider, &providers) {
@@ -49,7 +52,7 @@ fn clash(provider: &Provider, before: &[Provider]) -> Option<String> {
     })
 }
 
-fn provider(section: &Section<'_>, registration: Registration) -> Provider {
+fn provider(section: &Section<'_>, registration: Registration, transport: Transport) -> Provider {
     let given = |key| {
         let value = section.require(key, "the provider gave it to you");
         value.and_then(|value| value.parse(not_empty))
@@ -85,8 +88,17 @@ fn provider(section: &Section<'_>, registration: Registration) -> Provider {
         }),
         return_to: section
             .find("return_to")
-            .and_then(|value| value.parse(page)),
+            .and_then(|value| returned_to(&value, transport)),
     }
+}
+
+/// No token stands in the address of that page: without the cookie the browser would arrive with nothing.
+fn returned_to(value: &Value<'_>, transport: Transport) -> Option<String> {
+    let page = value.parse(page)?;
+    if !transport.has_cookie() {
+        value.mistake("needs the refresh token in a cookie: write `transport: cookie` or `transport: both` in `auth.refresh_token`");
+    }
+    Some(page)
 }
 
 fn not_empty(text: &str) -> Result<String, String> {

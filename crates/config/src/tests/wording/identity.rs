@@ -57,6 +57,7 @@ fn providers() {
         one("return_to: /signed-in"),
         one("return_to: 'http://app.example.com/'"),
         one("return_to: 'https://app.example.com/#x'"),
+        one("return_to: 'https://app.example.com/'"),
         one("colour: red"),
         "auth: { providers: [{ name: a/b, issuer: 'http://p.example', client_id: '', client_secret: s }] }"
             .to_owned(),
@@ -78,6 +79,7 @@ fn providers() {
     g.yaml:2:118: auth.providers[0].return_to: `/signed-in` is no page that a browser may be sent to: write https://… without a fragment; plain http is for 127.0.0.1, ::1 and localhost alone
     g.yaml:2:118: auth.providers[0].return_to: `http://app.example.com/` is no page that a browser may be sent to: write https://… without a fragment; plain http is for 127.0.0.1, ::1 and localhost alone
     g.yaml:2:118: auth.providers[0].return_to: `https://app.example.com/#x` is no page that a browser may be sent to: write https://… without a fragment; plain http is for 127.0.0.1, ::1 and localhost alone
+    g.yaml:2:118: auth.providers[0].return_to: needs the refresh token in a cookie: write `transport: cookie` or `transport: both` in `auth.refresh_token`
     g.yaml:2:107: auth.providers[0].colour: this key is not known: remove it, or use name, issuer, client_id, client_secret, scopes, create_users, allowed_domains or return_to
     g.yaml:2:29: auth.providers[0].name: `a/b` is not a name: use 1 to 64 letters, digits, `_`, `-` and `.`
     g.yaml:2:42: auth.providers[0].issuer: `http://p.example` is not the address of a provider: write https://… without a query; plain http is for 127.0.0.1, ::1 and localhost alone
