@@ -15,14 +15,15 @@ use axum::{
     routing::{get, post},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use portcullis_audit::Action;
-use portcullis_config::providers::Provider as Settings;
+use portcullis_audit::{Action, Event, Outcome, Party};
+use portcullis_config::{providers::Provider as Settings, refresh_tokens::Transport};
+use portcullis_store::Identity;
 use portcullis_tokens::{SigningAlgorithm, SigningKey};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 
-use super::{Answer, House, ISSUER, NOW, request};
+use super::{Answer, House, ISSUER, NOW, request, second_factor::protect};
 
 const CLIENT: &str = "us";
 const BEGIN: &str = "/v1/auth/providers/fake";
@@ -202,7 +203,14 @@ async fn house_with(fake: &Fake, change: impl FnOnce(&mut Settings)) -> House {
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let mut settings = fake.settings();
     change(&mut settings);
-    House::open_with(|config| config.providers.push(settings)).await
+    House::open_with(|config| {
+        // The loader wants a cookie where the browser is sent to a page.
+        if settings.return_to.is_some() {
+            config.refresh_tokens.transport = Transport::Cookie;
+        }
+        config.providers.push(settings);
+    })
+    .await
 }
 
 /// Status and code of a refusal, which never sets a cookie nor repeats anything.
@@ -554,6 +562,62 @@ async fn the_browser_ends_at_the_operators_page_and_nowhere_else() {
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
     assert_eq!(answer.headers[header::LOCATION], page);
     assert_eq!(answer.text, "", "no token in a page that nobody asked for");
+
+    let set = answer.headers.get_all(header::SET_COOKIE).iter();
+    let set: Vec<&str> = set.map(|cookie| cookie.to_str().unwrap()).collect();
+    let refresh = set
+        .iter()
+        .find(|cookie| cookie.starts_with("__Secure-portcullis-refresh="));
+    let pair = refresh
+        .unwrap_or_else(|| panic!("{set:?}"))
+        .split(';')
+        .next();
+    let mut request = request(Method::POST, "/v1/auth/refresh", None, "{}".into());
+    for (name, value) in [
+        (header::COOKIE, pair.unwrap()),
+        (header::ORIGIN, ISSUER),
+        (header::CONTENT_TYPE, "application/json"),
+    ] {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    let refreshed = house.send(request).await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text);
+}
+
+#[tokio::test]
+async fn who_has_a_second_factor_is_asked_for_it_behind_a_provider_as_well() {
+    let page = "https://app.example.com/signed-in";
+    for return_to in [None, Some(page.to_owned())] {
+        let fake = Fake::start().await;
+        let house = house_with(&fake, |settings| settings.return_to.clone_from(&return_to)).await;
+        let user = house
+            .add_user("saad", "an old song of the sea", "guest")
+            .await;
+        let _phone = protect(&house, "saad").await;
+        let identity = Identity {
+            issuer: fake.issuer.clone(),
+            subject: SUBJECT.to_owned(),
+        };
+        let operator = Party::operator("test");
+        let linked = Event::new(NOW, Action::IdentityLinked, Outcome::Success, operator);
+        let store = &house.service.store;
+        store
+            .link_identity(&user.id, &identity, &linked)
+            .await
+            .unwrap();
+
+        let answer = Browser::sign_in(&house, &fake, &json!({})).await;
+        assert!(!answer.text.contains("access_token"), "{}", answer.text);
+        if return_to.is_some() {
+            let location = answer.headers[header::LOCATION].to_str().unwrap();
+            let challenge = location.strip_prefix(page).unwrap();
+            assert!(challenge.starts_with("#challenge="), "{location}");
+        } else {
+            assert_eq!(answer.problem(), "mfa-required");
+        }
+        let cookies = format!("{:?}", answer.headers.get_all(header::SET_COOKIE));
+        assert!(!cookies.contains("portcullis-refresh="), "{cookies}");
+    }
 }
 
 #[tokio::test]
