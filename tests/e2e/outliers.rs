@@ -107,16 +107,23 @@ fn where_more_fail_than_may_be_left_out_all_are_asked() {
     );
     let mut client = gateway.client();
     ask(&mut client, 3);
+    wait::until("both failures to be noted", PATIENCE, || {
+        (ejected(&gateway, 0) && ejected(&gateway, 1)).then_some(())
+    })
+    .unwrap();
+    // The next request finds out what they mean, and turns begin anew.
+    ask(&mut client, 1);
     let before = pool.each_ref().map(Upstream::count);
     ask(&mut client, 30);
     let after = pool.each_ref().map(Upstream::count);
     let shares: Vec<usize> = before.iter().zip(after).map(|(b, a)| a - b).collect();
     assert_eq!(shares, [10, 10, 10]);
-    assert!(
-        gateway
-            .stderr()
-            .contains("more endpoints fail than may be ejected")
-    );
+    wait::until("the log to tell", PATIENCE, || {
+        let log = gateway.stderr();
+        log.contains("more endpoints fail than may be ejected")
+            .then_some(())
+    })
+    .unwrap();
 }
 
 #[test]
