@@ -99,7 +99,8 @@ fn read_answer(connection: &mut TcpStream) -> anyhow::Result<()> {
         if head.is_some_and(|head| held >= head + 4 + upstream::BODY) {
             ensure!(
                 answer.starts_with(b"HTTP/1.1 200"),
-                "a proxied request was refused"
+                "a proxied request was refused: {}",
+                String::from_utf8_lossy(answer)
             );
             return Ok(());
         }

@@ -17,6 +17,9 @@ use crate::clock;
 const BODY: &str =
     r#"{"username":"nobody","password":"correct horse battery staple","resource":"hotel"}"#;
 
+/// What the gateway tells those whom it sends away.
+const RETRY: Duration = Duration::from_secs(2);
+
 /// How those who signed in were answered.
 #[derive(Default)]
 pub(crate) struct SignIns {
@@ -59,7 +62,14 @@ impl fmt::Display for SignIns {
 pub(crate) struct Storm(Vec<JoinHandle<anyhow::Result<SignIns>>>);
 
 pub(crate) fn rise(to: SocketAddr, clients: u16, length: Duration) -> Storm {
-    let client = move |_| thread::spawn(move || sign_in_again_and_again(to, length));
+    let client = move |number| {
+        // Over the time that they are told to wait, so that they do not come back in one millisecond for ever.
+        let late = RETRY * u32::from(number) / u32::from(clients);
+        thread::spawn(move || {
+            thread::sleep(late);
+            sign_in_again_and_again(to, length.saturating_sub(late))
+        })
+    };
     Storm((0..clients).map(client).collect())
 }
 
