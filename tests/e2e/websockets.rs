@@ -173,11 +173,15 @@ fn a_tunnel_ends_at_its_longest_life_busy_or_not() {
         (echo.open() == 0).then_some(())
     })
     .unwrap();
-    let told = wait::until("a line that says why", PATIENCE, || {
+    let told = wait::until("a line for each", PATIENCE, || {
         let output = gateway.stdout();
-        (output.matches("max-connection-life").count() == 2).then_some(())
+        (output.matches('\n').count() >= 2).then_some(output)
     });
-    told.unwrap();
+    for line in told.unwrap().lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["reason"], "max-connection-life");
+        assert_eq!(line["cause"], serde_json::Value::Null, "told once: {line}");
+    }
 }
 
 #[test]

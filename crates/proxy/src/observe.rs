@@ -246,7 +246,10 @@ fn log(
         status: ended.status,
         code: exchange.rejection.as_ref().map(Rejection::code),
         reason: reason(exchange, error),
-        cause: error.map(ToString::to_string),
+        // What we cut ends in an error of our own making, or in none: the reason tells it once.
+        cause: error
+            .filter(|_| exchange.cut().is_none())
+            .map(ToString::to_string),
         would_reject: &progress.would_reject,
         route: progress.route.as_ref().map(|route| &*route.name),
         upstream: exchange
