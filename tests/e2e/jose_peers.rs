@@ -26,7 +26,7 @@ pub(crate) fn start(more: &str) -> Gateway {
     stage::start(|places| configuration(places, more))
 }
 
-fn configuration(places: &Places, more: &str) -> String {
+pub(crate) fn configuration(places: &Places, more: &str) -> String {
     let (server, at) = (stage::server(places, ""), places.listener);
     format!(
         "{server}

@@ -1,16 +1,44 @@
 //! A client of OAuth that others wrote does all that there is, from nothing but our address.
 
-use portcullis_harness::{client::Request, jose::Es256};
+use portcullis_harness::{
+    client::Request,
+    gateway::{Gateway, Places},
+    jose::Es256,
+};
 use serde_json::{Value, json};
 
 use crate::{
-    jose_peers::{issuer, peers, start},
-    stage::{PASSWORD, add_user},
+    jose_peers::{configuration, issuer, peers, start},
+    stage::{self, PASSWORD, add_user},
 };
 
 #[test]
 fn a_standard_client_finds_its_way_and_does_all_that_there_is() {
-    let (peers, gateway) = (peers(), start(""));
+    let gateway = start("");
+    does_all_that_there_is(&gateway, &issuer(&gateway));
+}
+
+#[test]
+fn a_standard_client_finds_its_way_to_an_issuer_with_a_path() {
+    let gateway = stage::start(below_a_path);
+    let issuer = format!("{}/north/desk", issuer(&gateway));
+    does_all_that_there_is(&gateway, &issuer);
+    let stray = Request::get("/.well-known/oauth-authorization-server/north");
+    assert_eq!(gateway.client().send(&stray).unwrap().status, 404);
+}
+
+/// As whoever gives the issuer a path writes it: one more route, which cuts the path off.
+fn below_a_path(places: &Places) -> String {
+    let whole = configuration(places, "");
+    let issuer = format!("issuer: http://{}", places.listener);
+    let whole = whole.replace(&issuer, &format!("{issuer}/north/desk"));
+    let route = "  - { name: below, match: { path: /north/desk/** }, upstream: builtin:auth, auth: public, \
+                 rewrite: { strip_prefix: /north/desk } }\n";
+    whole.trim_end_matches(' ').to_owned() + route
+}
+
+fn does_all_that_there_is(gateway: &Gateway, issuer: &str) {
+    let peers = peers();
     add_user(gateway.house(), "alice", "guest");
     let add = |arguments: &[&str]| -> Value {
         let command = [
@@ -30,7 +58,7 @@ fn a_standard_client_finds_its_way_and_does_all_that_there_is() {
     let signed_in = gateway.client().send(&asked).unwrap().json();
     let text = |value: &Value, name: &str| value[name].as_str().unwrap().to_owned();
     let done = peers.client(&[
-        &issuer(&gateway),
+        issuer,
         &text(&desk, "id"),
         &text(&desk, "secret"),
         &text(&robot, "id"),
@@ -39,5 +67,5 @@ fn a_standard_client_finds_its_way_and_does_all_that_there_is() {
     ]);
     let done = done.unwrap();
     println!("{}", done.join("\n"));
-    assert_eq!(done.len(), 5, "{done:?}");
+    assert_eq!(done.len(), 6, "{done:?}");
 }

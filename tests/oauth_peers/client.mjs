@@ -1,8 +1,10 @@
-// Does with `openid-client` of the npm registry what a program does with the auth service, from nothing but its address.
+// Does with `openid-client` of the npm registry what a program does with the auth service, from nothing but its address:
+// from the issuer, and (with `oauth4webapi` beneath it) from the resource, which leads to the issuer.
 // Arguments: issuer, a client's id and secret, another's id and private key, and the refresh token of a user.
 // Says a line for each thing that was done.
 
 import assert from "node:assert/strict";
+import * as oauth4webapi from "oauth4webapi";
 import * as oauth from "openid-client";
 
 const [issuer, id, secret, signingId, pkcs8, refreshToken] = process.argv.slice(2);
@@ -53,3 +55,9 @@ for (const token of [second.access_token, second.refresh_token]) {
   assert.deepEqual(await oauth.tokenIntrospection(service, token), { active: false });
 }
 console.log("refresh_token: rotated twice, gave it back, and was signed out");
+
+const resource = new URL(issuer);
+const asked = await oauth4webapi.resourceDiscoveryRequest(resource, { [oauth4webapi.allowInsecureRequests]: true });
+const metadata = await oauth4webapi.processResourceDiscoveryResponse(resource, asked);
+assert.deepEqual(metadata.authorization_servers, [issuer]);
+console.log("the resource: led to the issuer");

@@ -34,6 +34,7 @@ mod well_known;
 
 use std::sync::Arc;
 
+use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::service::AuthService;
@@ -73,4 +74,9 @@ pub(crate) fn all() -> Vec<OpenApiRouter<Arc<AuthService>>> {
         well_known::routes(),
         health::routes(),
     ]
+}
+
+/// What is found under the path of the issuer, which only the operator knows.
+pub(crate) fn below_an_issuers_path() -> Router<Arc<AuthService>> {
+    well_known::below_an_issuers_path()
 }

@@ -18,6 +18,7 @@ impl AuthService {
         let document = openapi::document(collected, &self.config);
         let endpoints = endpoints
             .merge(pages::router(&document))
+            .merge(endpoints::below_an_issuers_path())
             .fallback(async || Refusal::from(Rejection::RouteNotFound))
             .with_state(self);
         // Around the whole router and not as a layer in it: `Allow` is added behind the layers.

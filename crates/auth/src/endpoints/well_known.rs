@@ -1,20 +1,27 @@
 //! What other programs find us by: the key set (RFC 7517), and the metadata of the authorization server (RFC 8414) and of
 //! what it protects (RFC 9728). None names a resource or a scope: which there are is not everybody's to know.
+//!
+//! Where the issuer has a path, clients look for the metadata with that path behind the name of the document: both RFCs
+//! put the name between host and path (section 3.1). Without the path it is there as well, for a proxy that cuts it off.
 
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Json, Router,
     extract::State,
-    http::header,
+    http::{Uri, header},
     response::{IntoResponse, Response},
+    routing::get,
 };
+use portcullis_policy::rejection::Rejection;
 use portcullis_tokens::ClientAssertions;
 use serde_json::json;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{client_authentication, openapi::tags, service::AuthService};
+use crate::{answer::Refusal, client_authentication, openapi::tags, service::AuthService};
 
+const SERVER: &str = "/.well-known/oauth-authorization-server";
+const RESOURCE: &str = "/.well-known/oauth-protected-resource";
 /// A new key is published for at least this long before it signs.
 const CACHED: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "public, max-age=300")];
 
@@ -23,6 +30,32 @@ pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(jwks))
         .routes(routes!(metadata))
         .routes(routes!(protected_resource))
+}
+
+/// The metadata again, under the path of an issuer that has one. Not in the description of the API, where it would stand
+/// as a path that answers for one value.
+pub(super) fn below_an_issuers_path() -> Router<Arc<AuthService>> {
+    let server = async |State(service): State<Arc<AuthService>>, uri: Uri| {
+        only_for_the_issuer(&service, &uri, SERVER)?;
+        Ok::<_, Refusal>(metadata(State(service)).await)
+    };
+    let resource = async |State(service): State<Arc<AuthService>>, uri: Uri| {
+        only_for_the_issuer(&service, &uri, RESOURCE)?;
+        Ok::<_, Refusal>(protected_resource(State(service)).await)
+    };
+    Router::new()
+        .route(&format!("{SERVER}/{{*path}}"), get(server))
+        .route(&format!("{RESOURCE}/{{*path}}"), get(resource))
+}
+
+/// Another's path is another issuer, or another resource, and its metadata is not here.
+fn only_for_the_issuer(service: &AuthService, uri: &Uri, document: &str) -> Result<(), Refusal> {
+    let asked = uri.path().strip_prefix(document);
+    let issuer: Uri = service.config.issuer.parse().unwrap_or_default();
+    if asked == Some(issuer.path().trim_end_matches('/')) {
+        return Ok(());
+    }
+    Err(Rejection::RouteNotFound.into())
 }
 
 /// Show the keys
@@ -52,7 +85,8 @@ async fn jwks(State(service): State<Arc<AuthService>>) -> Response {
 
 /// Show what the authorization server offers
 ///
-/// RFC 8414. Says what exists and nothing else. `none` stands for whoever holds a token of a user's own sign-in.
+/// RFC 8414. Says what exists and nothing else. `none` stands for whoever holds a token of a user's own sign-in. Where the
+/// issuer has a path, also found with that path behind this one.
 // The empty list of response types is there because its absence would have a meaning.
 #[utoipa::path(
     get,
@@ -110,7 +144,8 @@ async fn metadata(State(service): State<Arc<AuthService>>) -> Response {
 
 /// Show what protects the resources behind this gateway
 ///
-/// RFC 9728, for clients that begin at the resource: whose tokens open it, and how they are sent.
+/// RFC 9728, for clients that begin at the resource: whose tokens open it, and how they are sent. Where the issuer has a
+/// path, also found with that path behind this one.
 #[utoipa::path(
     get,
     path = "/.well-known/oauth-protected-resource",

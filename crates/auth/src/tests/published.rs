@@ -78,6 +78,53 @@ async fn a_client_that_begins_at_the_resource_is_led_to_the_issuer() {
     assert_eq!(metadata["bearer_methods_supported"], json!(["header"]));
 }
 
+const METADATA: [&str; 2] = [
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/oauth-protected-resource",
+];
+
+#[tokio::test]
+async fn the_metadata_of_an_issuer_with_a_path_is_found_between_host_and_path() {
+    for issuer in ["https://gate.example/a/b", "https://gate.example/a/b/"] {
+        let house = House::open_with(|config| config.issuer = issuer.to_owned()).await;
+        let [server, resource] = METADATA.map(|document| format!("{document}/a/b"));
+        let server = house.get(&server, None).await;
+        assert_eq!(server.headers[header::CACHE_CONTROL], "public, max-age=300");
+        let server = server.json();
+        assert_eq!(server["issuer"], issuer);
+        let endpoint = "https://gate.example/a/b/oauth/token";
+        assert_eq!(server["token_endpoint"], endpoint);
+        let resource = house.get(&resource, None).await.json();
+        assert_eq!(resource["resource"], "https://gate.example/a/b");
+        assert_eq!(resource["authorization_servers"], json!([issuer]));
+        for document in METADATA {
+            let without = house.get(document, None).await;
+            assert_eq!(without.status, StatusCode::OK, "a proxy cut the path off");
+        }
+    }
+}
+
+#[tokio::test]
+async fn under_a_path_that_is_not_the_issuers_there_is_no_metadata() {
+    let table: [(&str, &[&str]); 2] = [
+        (
+            "https://gate.example/a/b",
+            &["a", "b", "a/b/", "a/b/c", "A/b", "a%2Fb", "x", "a//b"],
+        ),
+        ("https://gate.example", &["a", "hotel", "/", "x/y"]),
+    ];
+    for (issuer, paths) in table {
+        let house = House::open_with(|config| config.issuer = issuer.to_owned()).await;
+        for document in METADATA {
+            for path in paths {
+                let answer = house.get(&format!("{document}/{path}"), None).await;
+                assert_eq!(answer.problem(), "route-not-found", "{document}/{path}");
+                assert_eq!(answer.status, StatusCode::NOT_FOUND);
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_key_is_published_for_longer_than_the_key_set_may_be_kept() {
     let house = House::open().await;
