@@ -1,4 +1,7 @@
 //! What the administration API asks of a token: that it is for the resource `portcullis`, and one scope.
+//!
+//! A scope is a type here and no value, so that an endpoint says in its signature whom it takes, and what is for one scope
+//! alone cannot be called with another.
 
 use axum::http::HeaderValue;
 use portcullis_policy::rejection::Rejection;
@@ -8,25 +11,30 @@ use portcullis_tokens::{OWN_RESOURCE, Principal};
 pub(crate) const CHALLENGE: HeaderValue =
     HeaderValue::from_static(r#"Bearer realm="portcullis", error="insufficient_scope""#);
 
-/// Each scope with the challenge that names it.
+pub(crate) trait AdminScope {
+    /// As in a token.
+    const WORD: &'static str;
+
+    /// Names the scope.
+    fn challenge() -> HeaderValue;
+}
+
 macro_rules! scopes {
     ($($(#[$about:meta])* $name:ident = $scope:literal,)+) => {
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum AdminScope { $($(#[$about])* $name,)+ }
+        $(
+            $(#[$about])*
+            pub(crate) enum $name {}
 
-        impl AdminScope {
-            fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $scope,)+ }
-            }
+            impl AdminScope for $name {
+                const WORD: &'static str = $scope;
 
-            fn challenge(self) -> HeaderValue {
-                HeaderValue::from_static(match self {
-                    $(Self::$name => concat!(
+                fn challenge() -> HeaderValue {
+                    HeaderValue::from_static(concat!(
                         r#"Bearer realm="portcullis", error="insufficient_scope", scope=""#, $scope, "\""
-                    ),)+
-                })
+                    ))
+                }
             }
-        }
+        )+
     };
 }
 
@@ -44,18 +52,16 @@ scopes! {
     RevocationsRead = "revocations:read",
 }
 
-impl AdminScope {
-    pub(crate) fn check(self, principal: &Principal) -> Result<(), Rejection> {
-        if principal.resource() != OWN_RESOURCE {
-            Err(Rejection::WrongResource {
-                challenge: CHALLENGE,
-            })
-        } else if !principal.scopes().contains(self.as_str()) {
-            Err(Rejection::InsufficientScope {
-                challenge: self.challenge(),
-            })
-        } else {
-            Ok(())
-        }
+pub(crate) fn check<S: AdminScope>(principal: &Principal) -> Result<(), Rejection> {
+    if principal.resource() != OWN_RESOURCE {
+        Err(Rejection::WrongResource {
+            challenge: CHALLENGE,
+        })
+    } else if !principal.scopes().contains(S::WORD) {
+        Err(Rejection::InsufficientScope {
+            challenge: S::challenge(),
+        })
+    } else {
+        Ok(())
     }
 }

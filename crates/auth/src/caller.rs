@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, StatusCode, header, request::Parts},
+};
 use portcullis_audit::{Action, Outcome, Party};
 use portcullis_policy::rejection::{Malformation, Rejection};
 use portcullis_store::{Client, User};
@@ -47,6 +50,19 @@ impl Holder {
 impl Caller {
     pub(crate) fn principal(&self) -> &Principal {
         &self.principal
+    }
+}
+
+/// An endpoint that names the caller among its arguments is for whoever is signed in.
+impl FromRequestParts<Arc<AuthService>> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<AuthService>,
+    ) -> Result<Self, Refusal> {
+        let call = Call::of(&parts.headers);
+        service.caller(&parts.headers, &call).await
     }
 }
 

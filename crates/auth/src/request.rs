@@ -3,12 +3,14 @@
 //! A body is bounded in size and time before it is looked at, and read into a type that knows every field: unknown and
 //! repeated fields, other types, deep nesting and anything after the value are refused by the parser. What was wrong is
 //! told in our words; the parser's message would repeat the input.
+//!
+//! [`InPath`], [`InQuery`] and [`InBody`] are how an endpoint says in its signature what it takes.
 
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, HttpBody},
-    extract::FromRequestParts,
+    extract::{FromRequest, FromRequestParts, Path, Query},
     http::{HeaderMap, Request, header, request::Parts},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -64,6 +66,51 @@ impl<S: Sync> FromRequestParts<S> for Call {
 /// `to_str` has seen to it that every byte is a character.
 fn user_agent(text: &str) -> Arc<str> {
     text.get(..MAX_USER_AGENT_BYTES).unwrap_or(text).into()
+}
+
+/// What the path names. What cannot be read as a name of its kind is the name of nothing.
+pub(crate) struct InPath<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(named)) => Ok(Self(named)),
+            Err(_unreadable) => Err(Rejection::RouteNotFound.into()),
+        }
+    }
+}
+
+/// A query that an endpoint takes. It must refuse unknown fields.
+pub(crate) trait Queried: DeserializeOwned {
+    /// For whoever sent another.
+    const TAKES: &'static str;
+}
+
+pub(crate) struct InQuery<T>(pub(crate) T);
+
+impl<S: Sync, T: Queried> FromRequestParts<S> for InQuery<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
+        match Query::<T>::try_from_uri(&parts.uri) {
+            Ok(Query(query)) => Ok(Self(query)),
+            Err(_repeats_the_input) => Err(malformed_field(T::TAKES)),
+        }
+    }
+}
+
+/// A JSON object, as [`json`] reads it. The last of an endpoint's arguments: who may not ask is refused without a look at
+/// it.
+pub(crate) struct InBody<T>(pub(crate) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for InBody<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request<Body>, _state: &S) -> Result<Self, Refusal> {
+        json(request).await.map(Self)
+    }
 }
 
 /// The same request with its body taken off the connection, for what is refused without a look at it as well: a body

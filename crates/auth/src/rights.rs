@@ -59,6 +59,11 @@ impl Rights {
         Self::These(words.map(str::to_owned).collect())
     }
 
+    /// As an administrator lists them.
+    pub(crate) fn of_words(words: &[String]) -> Self {
+        Self::of_scopes(&words.join(" "))
+    }
+
     /// All that the user could do in any tenant: what somebody must have who changes this user.
     pub(crate) fn held_by(auth: &Auth, user: &User) -> Self {
         Self::of_grants(auth, user.grants.iter())

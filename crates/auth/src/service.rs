@@ -6,16 +6,18 @@ use portcullis_audit::{Action, Desk, Event, Outcome, Party};
 use portcullis_config::{auth::Auth, units::Timestamp};
 use portcullis_outbound::mail::Post;
 use portcullis_policy::breaker::BreakerSwitch;
-use portcullis_store::{Client, RightsChange, Sessions, Store, User};
+use portcullis_store::{Client, RightsChange, Sessions, Store, StoreError, User};
 use portcullis_tokens::{
     ClientAssertions, LOCAL_CLOCK_SKEW, RefreshKey, Revocation, Revocations, Verifier, WrappingKey,
 };
 
 use crate::{
+    answer::{self, Refusal},
     client_authentication::audiences,
     cookie::Cookies,
     courier::{Courier, Satchel},
     elsewhere::Elsewhere,
+    issue::party_of,
     letters::Links,
     log_watch::LogWatch,
     mail_throttle::MailThrottle,
@@ -52,6 +54,32 @@ pub struct AuthParts<'a> {
     pub elsewhere: Elsewhere,
     /// Absent where no mail is sent.
     pub post: Option<Post>,
+}
+
+/// Whom tokens are made out to.
+pub(crate) trait TokenHolder {
+    /// All of its tokens with a lower version than it has.
+    fn outdated(&self) -> Revocation;
+}
+
+impl TokenHolder for User {
+    fn outdated(&self) -> Revocation {
+        outdated(&self.id, self.version)
+    }
+}
+
+/// In the log an id is an id, whoever has it.
+impl TokenHolder for Client {
+    fn outdated(&self) -> Revocation {
+        outdated(&self.id, self.version)
+    }
+}
+
+fn outdated(id: &str, version: u64) -> Revocation {
+    Revocation::UserBefore {
+        user_id: id.to_owned(),
+        version,
+    }
 }
 
 pub struct AuthService {
@@ -130,23 +158,28 @@ impl AuthService {
             .in_request(&*call.request_id)
     }
 
-    /// Refuses the tokens of a user from before its last change, here and at once. The log, which was committed, brings
-    /// it to everybody else.
-    pub(crate) fn outdate(&self, user: &User, until: Timestamp) {
-        let revocation = Revocation::UserBefore {
-            user_id: user.id.clone(),
-            version: user.version,
-        };
-        self.revocations.revoke(revocation, until);
+    /// Of what users do with their own.
+    pub(crate) fn own_event(&self, action: Action, user: &User, call: &Call) -> Event {
+        let party = party_of(user);
+        self.event(call, action, Outcome::Success, party.clone())
+            .on(party)
     }
 
-    /// As [`AuthService::outdate`], of a client.
-    pub(crate) fn outdate_client(&self, client: &Client, until: Timestamp) {
-        let revocation = Revocation::UserBefore {
-            user_id: client.id.clone(),
-            version: client.version,
-        };
-        self.revocations.revoke(revocation, until);
+    /// Refuses the tokens from before the last change of whom they are of, here and at once. The log, which was committed,
+    /// brings it to everybody else.
+    pub(crate) fn outdate(&self, changed: &impl TokenHolder, until: Timestamp) {
+        self.revocations.revoke(changed.outdated(), until);
+    }
+
+    /// Carries out a change of what a path names, and refuses the tokens from before.
+    pub(crate) async fn outdating<T: TokenHolder>(
+        &self,
+        until: Timestamp,
+        change: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, Refusal> {
+        let changed = change.await.map_err(answer::of_change)?;
+        self.outdate(&changed, until);
+        Ok(changed)
     }
 
     pub(crate) fn rights_change<'a>(&'a self, event: &'a Event) -> RightsChange<'a> {

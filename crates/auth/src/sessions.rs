@@ -52,10 +52,8 @@ impl AuthService {
 
     pub(crate) async fn end_all_sessions(&self, user: &User, call: &Call) -> Result<(), Refusal> {
         let until = self.last_expiry();
-        let party = party_of(user);
         let event = self
-            .event(call, Action::SessionEnded, Outcome::Success, party.clone())
-            .on(party)
+            .own_event(Action::SessionEnded, user, call)
             .because("all");
         let user = self.store.end_all_sessions(&user.id, until, &event).await?;
         self.outdate(&user, until);

@@ -4,27 +4,24 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Body,
-    extract::{Path, Request, State},
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use portcullis_audit::Action;
-use portcullis_policy::rejection::Rejection;
-use portcullis_store::{Grant, RoleGrant, UserChange};
+use portcullis_store::{RoleGrant, UserChange};
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
 
 use super::{
-    admin_users::PathId,
     me::BAD_DISPLAY_NAME,
     profile::{self, Profile},
     register::{parse_email, parse_username, refused_account},
 };
 use crate::{
     accounts::{NewAccount, Strength, create_user},
-    admin_scope::AdminScope,
+    admin_scope::UsersWrite,
     administrator::Administrator,
     answer::{self, Refusal},
     identifiers::is_display_name,
@@ -35,12 +32,11 @@ use crate::{
     },
     password::Password,
     plain_name::check_tenant,
-    request::{self, Call, malformed_field},
-    rights::{Rights, gives},
+    request::{InBody, InPath, malformed_field},
     service::AuthService,
 };
 
-pub(super) const BAD_TENANT: &str =
+const BAD_TENANT: &str =
     "A tenant is named by 1 to 64 letters, digits, dots, underscores and hyphens.";
 const NO_SUCH_ROLE: &str = "Each role must be one that there is.";
 const TOO_MANY_ROLES: &str = "A new user has 16 roles at the most.";
@@ -107,22 +103,11 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<S
     ),
 )]
 async fn create(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    request: Request<Body>,
+    administrator: Administrator<UsersWrite>,
+    InBody(new): InBody<New>,
 ) -> Result<Response, Refusal> {
-    let administrator = service
-        .administrator(request.headers(), AdminScope::UsersWrite, &call)
-        .await?;
-    let new: New = request::json(request).await?;
-    let roles = service.first_roles(&administrator, &new, &call).await?;
-    if new
-        .tenant
-        .as_deref()
-        .is_some_and(|tenant| check_tenant(tenant).is_err())
-    {
-        return Err(malformed_field(BAD_TENANT));
-    }
+    let roles = first_roles(&administrator, new.roles.as_deref()).await?;
+    check_tenant_name(new.tenant.as_deref())?;
     let account = NewAccount {
         username: parse_username(new.username.as_deref())?,
         email: parse_email(new.email.as_deref())?,
@@ -131,8 +116,9 @@ async fn create(
         tenant: new.tenant.as_deref(),
         strength: Strength::Judged,
     };
-    let event = service.done_by(&administrator, Action::UserCreated, &call);
-    let user = create_user(&service.store, &service.hasher, account, event)
+    let event = administrator.event(Action::UserCreated);
+    let (store, hasher) = (&administrator.service.store, &administrator.service.hasher);
+    let user = create_user(store, hasher, account, event)
         .await
         .map_err(refused_account)?;
     Ok(answer::json(StatusCode::CREATED, Profile::from(user)))
@@ -156,32 +142,17 @@ async fn create(
     ),
 )]
 async fn change(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    id: PathId,
-    request: Request<Body>,
+    administrator: Administrator<UsersWrite>,
+    InPath(id): InPath<Uuid>,
+    InBody(wanted): InBody<Change>,
 ) -> Result<Response, Refusal> {
-    let administrator = service
-        .administrator(request.headers(), AdminScope::UsersWrite, &call)
-        .await?;
-    let Ok(Path(id)) = id else {
-        return Err(Rejection::RouteNotFound.into());
-    };
-    let wanted: Change = request::json(request).await?;
     let changes = wanted.checked()?;
-    let target = service
-        .user_in_reach(&administrator, &id.to_string(), &call)
-        .await?;
-    let event = service
-        .done_by(&administrator, Action::UserChanged, &call)
-        .on(party_of(&target));
+    let user = administrator.user_in_reach(id).await?;
+    let event = administrator.event(Action::UserChanged).on(party_of(&user));
+    let service = &administrator.service;
     let change = service.rights_change(&event);
-    let user = service
-        .store
-        .change_user(&target.id, &changes, &change)
-        .await
-        .map_err(answer::of_change)?;
-    service.outdate(&user, change.until);
+    let changed = service.store.change_user(&user.id, &changes, &change);
+    let user = service.outdating(change.until, changed).await?;
     Ok(answer::json(StatusCode::OK, Profile::from(user)))
 }
 
@@ -202,30 +173,15 @@ async fn change(
     ),
 )]
 async fn delete(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    id: PathId,
+    administrator: Administrator<UsersWrite>,
+    InPath(id): InPath<Uuid>,
 ) -> Result<Response, Refusal> {
-    let administrator = service
-        .administrator(&headers, AdminScope::UsersWrite, &call)
-        .await?;
-    let Ok(Path(id)) = id else {
-        return Err(Rejection::RouteNotFound.into());
-    };
-    let target = service
-        .user_in_reach(&administrator, &id.to_string(), &call)
-        .await?;
-    let event = service
-        .done_by(&administrator, Action::UserDeleted, &call)
-        .on(party_of(&target));
+    let user = administrator.user_in_reach(id).await?;
+    let event = administrator.event(Action::UserDeleted).on(party_of(&user));
+    let service = &administrator.service;
     let change = service.rights_change(&event);
-    let user = service
-        .store
-        .delete_user(&target.id, &change)
-        .await
-        .map_err(answer::of_change)?;
-    service.outdate(&user, change.until);
+    let deleted = service.store.delete_user(&user.id, &change);
+    service.outdating(change.until, deleted).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -239,12 +195,7 @@ impl Change {
             return Err(malformed_field(BAD_DISPLAY_NAME));
         }
         let tenant = self.tenant.as_ref().map(Option::as_deref);
-        if tenant
-            .flatten()
-            .is_some_and(|tenant| check_tenant(tenant).is_err())
-        {
-            return Err(malformed_field(BAD_TENANT));
-        }
+        check_tenant_name(tenant.flatten())?;
         Ok(UserChange {
             display_name,
             tenant,
@@ -252,40 +203,29 @@ impl Change {
     }
 }
 
-impl AuthService {
-    /// Those named, which the administrator must be able to give, or the default role, which anybody gets.
-    async fn first_roles(
-        &self,
-        administrator: &Administrator,
-        new: &New,
-        call: &Call,
-    ) -> Result<Vec<String>, Refusal> {
-        let Some(roles) = &new.roles else {
-            return Ok(self.config.default_role.iter().cloned().collect());
-        };
-        if roles.len() > MAX_ROLES {
-            return Err(malformed_field(TOO_MANY_ROLES));
-        }
-        for role in roles {
-            let grant = RoleGrant { role, tenant: None };
-            let rights = self.rights_of_grant(grant).await?;
-            let rights = rights.ok_or_else(|| malformed_field(NO_SUCH_ROLE))?;
-            self.check_covers(administrator, &rights, call)?;
-        }
-        Ok(roles.clone())
+pub(super) fn check_tenant_name(tenant: Option<&str>) -> Result<(), Refusal> {
+    match tenant.map(check_tenant) {
+        Some(Err(_told_in_our_words)) => Err(malformed_field(BAD_TENANT)),
+        Some(Ok(())) | None => Ok(()),
     }
+}
 
-    /// What a role gives now; `None` if there is no such role.
-    pub(super) async fn rights_of_grant(
-        &self,
-        grant: RoleGrant<'_>,
-    ) -> Result<Option<Rights>, Refusal> {
-        let kept = self.store.role(grant.role).await?;
-        let grant = Grant {
-            role: grant.role.to_owned(),
-            tenant: grant.tenant.map(str::to_owned),
-            kept_scopes: kept.map(|role| role.scopes),
-        };
-        Ok(gives(&self.config, &grant).map(Rights::from))
+/// Those named, which the administrator must be able to give, or the default role, which anybody gets.
+async fn first_roles(
+    administrator: &Administrator<UsersWrite>,
+    named: Option<&[String]>,
+) -> Result<Vec<String>, Refusal> {
+    let Some(roles) = named else {
+        let default_role = &administrator.service.config.default_role;
+        return Ok(default_role.iter().cloned().collect());
+    };
+    if roles.len() > MAX_ROLES {
+        return Err(malformed_field(TOO_MANY_ROLES));
     }
+    for role in roles {
+        let grant = RoleGrant { role, tenant: None };
+        let found = administrator.check_may_give(grant).await?;
+        found.ok_or_else(|| malformed_field(NO_SUCH_ROLE))?;
+    }
+    Ok(roles.to_vec())
 }

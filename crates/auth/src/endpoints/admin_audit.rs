@@ -3,11 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Query, State},
-    http::{HeaderMap, StatusCode, Uri},
-    response::Response,
-};
+use axum::{http::StatusCode, response::Response};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use portcullis_audit::{Action, Outcome, parse_rfc3339};
 use portcullis_config::units::Timestamp;
@@ -17,15 +13,15 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admin_scope::AdminScope,
+    admin_scope::AuditRead,
+    administrator::Administrator,
     answer::{self, Refusal},
     openapi::tags,
-    page,
-    request::{Call, malformed_field},
+    page::Limit,
+    request::{InQuery, Queried, malformed_field},
     service::AuthService,
 };
 
-const BAD_QUERY: &str = "The query takes from and to, instants such as 2027-01-15T08:00:00Z, event, outcome, actor, target, limit, from 1 to 100, and after, the next of the page before with the same query.";
 /// The longest id or name that is looked for. Longer ones are not kept.
 const MAX_PARTY_BYTES: usize = 256;
 
@@ -54,8 +50,9 @@ struct Wanted {
     /// The id or the name of whom it was done to.
     target: Option<String>,
     /// How many at the most; 50 where absent.
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<u32>,
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    limit: Limit,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -125,38 +122,33 @@ struct Someone {
     }))),
 )]
 async fn read(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    uri: Uri,
+    administrator: Administrator<AuditRead>,
+    InQuery(wanted): InQuery<Wanted>,
 ) -> Result<Response, Refusal> {
-    let administrator = service
-        .administrator(&headers, AdminScope::AuditRead, &call)
-        .await?;
-    let Ok(Query(wanted)) = Query::<Wanted>::try_from_uri(&uri) else {
-        return Err(malformed_field(BAD_QUERY));
-    };
-    let mut search = wanted.search()?;
+    let service = &administrator.service;
     let owner = wanted.owner();
-    search.after = match &wanted.after {
-        Some(text) => Some(service.opened(text, &owner)?),
-        None => None,
-    };
+    let after = wanted.after.as_deref();
+    let after = after.map(|sealed| service.opened(sealed, &owner));
+    let search = wanted.search(after.transpose()?)?;
     // Committed first: what was read and by whom is known even if the answer is lost on the way.
-    let event = service.done_by(&administrator, Action::AuditRead, &call);
+    let event = administrator.event(Action::AuditRead);
     service.store.append_events(&[event]).await?;
     let page = service.store.search_audit(&search).await?;
-    let next = match &page.next {
-        Some(cursor) => Some(service.sealed(cursor, &owner)?),
-        None => None,
+    let next = page.next.map(|cursor| service.sealed(&cursor, &owner));
+    let page = AuditPage {
+        events: page.rows.into_iter().map(AuditEvent::from).collect(),
+        next: next.transpose()?,
     };
-    let events = page.rows.into_iter().map(AuditEvent::from).collect();
-    Ok(answer::json(StatusCode::OK, AuditPage { events, next }))
+    Ok(answer::json(StatusCode::OK, page))
+}
+
+impl Queried for Wanted {
+    const TAKES: &'static str = "The query takes from and to, instants such as 2027-01-15T08:00:00Z, event, outcome, actor, target, limit, from 1 to 100, and after, the next of the page before with the same query.";
 }
 
 impl Wanted {
-    fn search(&self) -> Result<AuditSearch, Refusal> {
-        let bad = || malformed_field(BAD_QUERY);
+    fn search(&self, after: Option<AuditCursor>) -> Result<AuditSearch, Refusal> {
+        let bad = || malformed_field(Wanted::TAKES);
         let is_event = |word: &String| Action::parse(word).is_some();
         let is_outcome = |word: &String| Outcome::parse(word).is_some();
         let is_party = |text: &String| (1..=MAX_PARTY_BYTES).contains(&text.len());
@@ -168,14 +160,14 @@ impl Wanted {
             return Err(bad());
         }
         Ok(AuditSearch {
-            after: None,
+            after,
             from: instant(self.from.as_deref())?,
             to: instant(self.to.as_deref())?,
             action: self.event.clone(),
             outcome: self.outcome.clone(),
             actor: self.actor.clone(),
             target: self.target.clone(),
-            limit: page::limit(self.limit, BAD_QUERY)?,
+            limit: self.limit.get(),
         })
     }
 
@@ -198,7 +190,7 @@ fn instant(text: Option<&str>) -> Result<Option<Timestamp>, Refusal> {
     let Some(text) = text else { return Ok(None) };
     match parse_rfc3339(text) {
         Some(at) => Ok(Some(at)),
-        None => Err(malformed_field(BAD_QUERY)),
+        None => Err(malformed_field(Wanted::TAKES)),
     }
 }
 
@@ -212,7 +204,7 @@ impl AuthService {
     }
 
     fn opened(&self, text: &str, owner: &str) -> Result<AuditCursor, Refusal> {
-        let bad = || malformed_field(BAD_QUERY);
+        let bad = || malformed_field(Wanted::TAKES);
         let sealed = URL_SAFE_NO_PAD.decode(text).map_err(|_not_ours| bad())?;
         let opened = self
             .cursor_key

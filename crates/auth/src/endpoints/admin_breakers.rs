@@ -3,13 +3,8 @@
 
 use std::sync::Arc;
 
-use axum::{
-    body::Body,
-    extract::{Path, State, rejection::PathRejection},
-    http::{HeaderMap, Request, StatusCode},
-    response::Response,
-};
-use portcullis_audit::{Action, Outcome, Party, PartyKind};
+use axum::{http::StatusCode, response::Response};
+use portcullis_audit::{Action, Party, PartyKind};
 use portcullis_policy::{
     breaker::{BreakerView, Forced},
     rejection::Rejection,
@@ -19,10 +14,11 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admin_scope::AdminScope,
+    admin_scope::BreakersWrite,
+    administrator::Administrator,
     answer::{self, Refusal},
     openapi::{refusals::NotFound, tags},
-    request::{self, Call},
+    request::{InBody, InPath},
     service::AuthService,
 };
 
@@ -98,15 +94,8 @@ impl From<Hold> for Forced {
         "breakers": [{"upstream": "hotel", "state": "closed", "forced": null}],
     }))),
 )]
-async fn list(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    service
-        .administrator(&headers, AdminScope::BreakersWrite, &call)
-        .await?;
-    let breakers = service.breakers.breakers();
+async fn list(administrator: Administrator<BreakersWrite>) -> Result<Response, Refusal> {
+    let breakers = administrator.service.breakers.breakers();
     let breakers = breakers.into_iter().map(Shown::from).collect();
     Ok(answer::json(StatusCode::OK, Breakers { breakers }))
 }
@@ -130,19 +119,11 @@ async fn list(
     ),
 )]
 async fn force(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    upstream: Result<Path<String>, PathRejection>,
-    body: Request<Body>,
+    administrator: Administrator<BreakersWrite>,
+    InPath(upstream): InPath<String>,
+    InBody(change): InBody<Change>,
 ) -> Result<Response, Refusal> {
-    let administrator = service
-        .administrator(&headers, AdminScope::BreakersWrite, &call)
-        .await?;
-    let Ok(Path(upstream)) = upstream else {
-        return Err(Rejection::RouteNotFound.into());
-    };
-    let change: Change = request::json(body).await?;
+    let service = &administrator.service;
     let forced = change.force.map(Forced::from);
     let view = service
         .breakers
@@ -152,8 +133,8 @@ async fn force(
         Some(_) => Action::BreakerForced,
         None => Action::BreakerReleased,
     };
-    let event = service
-        .event(&call, action, Outcome::Success, administrator.party.clone())
+    let event = administrator
+        .event(action)
         .on(Party::new(PartyKind::Upstream, &*view.upstream))
         .because(view.state.as_str());
     service.desk.offer(event, service.now());

@@ -4,13 +4,10 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Body,
-    extract::{Path, Query, Request, State, rejection::PathRejection},
-    http::{HeaderMap, StatusCode, Uri},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use portcullis_audit::Action;
-use portcullis_policy::rejection::Rejection;
 use portcullis_store::{Client, ClientChange};
 use portcullis_tokens::ScopeSet;
 use secrecy::{ExposeSecret, SecretString};
@@ -21,7 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use crate::{
-    admin_scope::AdminScope,
+    admin_scope::ClientsWrite,
     administrator::Administrator,
     answer::{self, Refusal},
     clients::{
@@ -32,13 +29,12 @@ use crate::{
         refusals::{Conflict, NotFound},
         tags,
     },
-    page,
-    request::{self, Call, malformed_field},
+    page::PageById,
+    request::{InBody, InPath, InQuery, malformed_field},
     rights::Rights,
     service::AuthService,
 };
 
-const BAD_PAGE: &str = "The query takes after, the id of a client, and limit, from 1 to 100.";
 const BAD_NAME: &str =
     "A client is named by 1 to 64 letters, digits, dots, underscores and hyphens.";
 const BAD_SCOPES: &str =
@@ -50,17 +46,6 @@ pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(list, create))
         .routes(routes!(show, change, delete))
         .routes(routes!(rotate))
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct Page {
-    /// The `next` of the page before; the first page where absent.
-    after: Option<Uuid>,
-    /// How many; 50 where absent.
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<u32>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -166,8 +151,6 @@ fn example_with_secret() -> Value {
     example
 }
 
-type PathId = Result<Path<Uuid>, PathRejection>;
-
 /// List clients
 ///
 /// In the order they came.
@@ -177,28 +160,19 @@ type PathId = Result<Path<Uuid>, PathRejection>;
     operation_id = "list_clients",
     tag = tags::ADMINISTRATION,
     security(("bearer" = ["clients:write"])),
-    params(Page),
+    params(PageById),
     responses((status = 200, description = "A page of clients.", body = Clients, example = json!({
         "clients": [example()],
         "next": null,
     }))),
 )]
 async fn list(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    uri: Uri,
+    administrator: Administrator<ClientsWrite>,
+    InQuery(page): InQuery<PageById>,
 ) -> Result<Response, Refusal> {
-    service
-        .administrator(&headers, AdminScope::ClientsWrite, &call)
-        .await?;
-    let Ok(Query(page)) = Query::<Page>::try_from_uri(&uri) else {
-        return Err(malformed_field(BAD_PAGE));
-    };
-    let limit = page::limit(page.limit, BAD_PAGE)?;
-    let after = page.after.map(|id| id.to_string());
-    let found = service.store.clients(after.as_deref(), limit + 1).await?;
-    let (clients, next) = page::cut(found, limit, |client| client.id.clone());
+    let (store, rows) = (&administrator.service.store, page.limit.and_one());
+    let found = store.clients(page.after().as_deref(), rows).await?;
+    let (clients, next) = page.limit.cut(found, |client| client.id.clone());
     let clients = clients.into_iter().map(Shown::from).collect();
     Ok(answer::json(StatusCode::OK, Clients { clients, next }))
 }
@@ -219,18 +193,12 @@ async fn list(
     ),
 )]
 async fn create(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    request: Request<Body>,
+    administrator: Administrator<ClientsWrite>,
+    InBody(new): InBody<New>,
 ) -> Result<Response, Refusal> {
-    let administrator = service
-        .administrator(request.headers(), AdminScope::ClientsWrite, &call)
-        .await?;
-    let new: New = request::json(request).await?;
-    let rights = Rights::of_scopes(&new.scopes.join(" "));
-    service.check_covers(&administrator, &rights, &call)?;
-    let event = service.done_by(&administrator, Action::ClientCreated, &call);
-    let (store, config) = (&service.store, &service.config);
+    administrator.check_covers(&Rights::of_words(&new.scopes))?;
+    let event = administrator.event(Action::ClientCreated);
+    let AuthService { config, store, .. } = &*administrator.service;
     let made = match &new.public_keys {
         None => {
             let made = create_client(store, config, &new.name, &new.scopes, event).await;
@@ -260,15 +228,10 @@ async fn create(
     ),
 )]
 async fn show(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    id: PathId,
+    administrator: Administrator<ClientsWrite>,
+    InPath(id): InPath<Uuid>,
 ) -> Result<Response, Refusal> {
-    service
-        .administrator(&headers, AdminScope::ClientsWrite, &call)
-        .await?;
-    let client = service.client_named(id).await?;
+    let client = administrator.service.client_named(id).await?;
     Ok(answer::json(StatusCode::OK, Shown::from(client)))
 }
 
@@ -289,36 +252,30 @@ async fn show(
     ),
 )]
 async fn change(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    id: PathId,
-    request: Request<Body>,
+    administrator: Administrator<ClientsWrite>,
+    InPath(id): InPath<Uuid>,
+    InBody(wanted): InBody<Change>,
 ) -> Result<Response, Refusal> {
-    let administrator = service
-        .administrator(request.headers(), AdminScope::ClientsWrite, &call)
-        .await?;
-    let client = service.client_in_reach(&administrator, id, &call).await?;
-    let wanted: Change = request::json(request).await?;
-    let scopes = match &wanted.scopes {
-        Some(scopes) => Some(known_scopes(&service.config, scopes).map_err(refused)?),
-        None => None,
-    };
+    let client = administrator.client_in_reach(id).await?;
+    let service = &administrator.service;
+    let scopes = wanted.scopes.as_deref();
+    let scopes = scopes.map(|scopes| known_scopes(&service.config, scopes));
+    let scopes = scopes.transpose().map_err(refused)?;
     if let Some(scopes) = &scopes {
-        service.check_covers(&administrator, &Rights::of_scopes(scopes.line()), &call)?;
+        administrator.check_covers(&Rights::of_scopes(scopes.line()))?;
     }
-    let event = service
-        .done_by(&administrator, Action::ClientChanged, &call)
-        .on(client_party(&client.id, &client.name));
     let changes = ClientChange {
         scopes: scopes.as_ref().map(ScopeSet::line),
         disabled: wanted.disabled,
     };
+    let event = administrator
+        .event(Action::ClientChanged)
+        .on(client_party(&client.id, &client.name));
     let until = service.last_expiry();
     let changed = service
         .store
         .change_client(&client.id, &changes, until, &event);
-    let client = changed.await.map_err(answer::of_change)?;
-    service.outdate_client(&client, until);
+    let client = service.outdating(until, changed).await?;
     Ok(answer::json(StatusCode::OK, Shown::from(client)))
 }
 
@@ -338,23 +295,19 @@ async fn change(
     ),
 )]
 async fn rotate(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    id: PathId,
+    administrator: Administrator<ClientsWrite>,
+    InPath(id): InPath<Uuid>,
 ) -> Result<Response, Refusal> {
-    let administrator = service
-        .administrator(&headers, AdminScope::ClientsWrite, &call)
-        .await?;
-    let client = service.client_in_reach(&administrator, id, &call).await?;
-    let event = service
-        .done_by(&administrator, Action::ClientChanged, &call)
+    let client = administrator.client_in_reach(id).await?;
+    let event = administrator
+        .event(Action::ClientChanged)
         .on(client_party(&client.id, &client.name))
         .because("secret");
+    let service = &administrator.service;
     let until = service.last_expiry();
     let rotated = rotate_secret(&service.store, &client.id, until, &event).await;
     let (client, secret) = rotated.map_err(refused)?;
-    service.outdate_client(&client, until);
+    service.outdate(&client, until);
     let shown = WithSecret::new(client, Some(&secret));
     Ok(answer::json(StatusCode::OK, shown))
 }
@@ -373,45 +326,18 @@ async fn rotate(
     ),
 )]
 async fn delete(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    id: PathId,
+    administrator: Administrator<ClientsWrite>,
+    InPath(id): InPath<Uuid>,
 ) -> Result<Response, Refusal> {
-    let administrator = service
-        .administrator(&headers, AdminScope::ClientsWrite, &call)
-        .await?;
-    let client = service.client_in_reach(&administrator, id, &call).await?;
-    let event = service
-        .done_by(&administrator, Action::ClientDeleted, &call)
+    let client = administrator.client_in_reach(id).await?;
+    let event = administrator
+        .event(Action::ClientDeleted)
         .on(client_party(&client.id, &client.name));
+    let service = &administrator.service;
     let until = service.last_expiry();
     let deleted = service.store.delete_client(&client.id, until, &event);
-    let client = deleted.await.map_err(answer::of_change)?;
-    service.outdate_client(&client, until);
+    service.outdating(until, deleted).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-impl AuthService {
-    async fn client_named(&self, id: PathId) -> Result<Client, Refusal> {
-        let Ok(Path(id)) = id else {
-            return Err(Rejection::RouteNotFound.into());
-        };
-        let client = self.store.client(&id.to_string()).await?;
-        client.ok_or_else(|| Rejection::RouteNotFound.into())
-    }
-
-    /// A client with more scopes than the administrator has would be a way to them.
-    async fn client_in_reach(
-        &self,
-        administrator: &Administrator,
-        id: PathId,
-        call: &Call,
-    ) -> Result<Client, Refusal> {
-        let client = self.client_named(id).await?;
-        self.check_covers(administrator, &Rights::of_scopes(&client.scopes), call)?;
-        Ok(client)
-    }
 }
 
 fn refused(error: ClientError) -> Refusal {

@@ -3,40 +3,32 @@
 
 use std::sync::Arc;
 
-use axum::{
-    body::Body,
-    extract::{Path, Query, Request, State, rejection::PathRejection},
-    http::{HeaderMap, StatusCode, Uri},
-    response::Response,
-};
-use portcullis_audit::Action;
+use axum::{http::StatusCode, response::Response};
+use portcullis_audit::{Action, Event};
 use portcullis_policy::rejection::Rejection;
-use portcullis_store::RoleGrant;
+use portcullis_store::{RoleGrant, User};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::{
-    admin_accounts::BAD_TENANT,
-    admin_users::PathId,
+    admin_accounts::check_tenant_name,
     profile::{self, Profile},
 };
 use crate::{
-    admin_scope::AdminScope,
+    admin_scope::UsersWrite,
+    administrator::Administrator,
     answer::{self, Refusal},
     issue::party_of,
     openapi::{
         refusals::{Conflict, NotFound},
         tags,
     },
-    plain_name::check_tenant,
-    request::{self, Call, malformed_field},
+    request::{InBody, InPath, InQuery, Queried},
     roles::grant_reason,
     service::AuthService,
 };
-
-const BAD_QUERY: &str = "The query takes tenant, the name of one.";
 
 pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
     OpenApiRouter::new()
@@ -62,6 +54,10 @@ struct Within {
     tenant: Option<String>,
 }
 
+impl Queried for Within {
+    const TAKES: &'static str = "The query takes tenant, the name of one.";
+}
+
 /// Give a user a role
 ///
 /// Its present tokens are refused from the next request on; the next refresh brings what the role gives. What it gives,
@@ -81,36 +77,19 @@ struct Within {
     ),
 )]
 async fn grant(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    id: PathId,
-    request: Request<Body>,
+    administrator: Administrator<UsersWrite>,
+    InPath(id): InPath<Uuid>,
+    InBody(new): InBody<New>,
 ) -> Result<Response, Refusal> {
-    let administrator = service
-        .administrator(request.headers(), AdminScope::UsersWrite, &call)
-        .await?;
-    let Ok(Path(id)) = id else {
-        return Err(Rejection::RouteNotFound.into());
-    };
-    let new: New = request::json(request).await?;
     let grant = grant_of(&new.role, new.tenant.as_deref())?;
-    let rights = service.rights_of_grant(grant).await?;
-    let rights = rights.ok_or(Rejection::RouteNotFound)?;
-    service.check_covers(&administrator, &rights, &call)?;
-    let target = service
-        .user_in_reach(&administrator, &id.to_string(), &call)
-        .await?;
-    let event = service
-        .done_by(&administrator, Action::RoleGranted, &call)
-        .on(party_of(&target))
-        .because(grant_reason(grant.role, grant.tenant));
+    let found = administrator.check_may_give(grant).await?;
+    found.ok_or(Rejection::RouteNotFound)?;
+    let user = administrator.user_in_reach(id).await?;
+    let event = event(&administrator, Action::RoleGranted, &user, grant);
+    let service = &administrator.service;
     let change = service.rights_change(&event);
-    let user = service
-        .store
-        .grant_role(&target.id, grant, &change)
-        .await
-        .map_err(answer::of_change)?;
-    service.outdate(&user, change.until);
+    let granted = service.store.grant_role(&user.id, grant, &change);
+    let user = service.outdating(change.until, granted).await?;
     Ok(answer::json(StatusCode::OK, Profile::from(user)))
 }
 
@@ -136,48 +115,42 @@ async fn grant(
     ),
 )]
 async fn revoke(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    path: Result<Path<(Uuid, String)>, PathRejection>,
-    uri: Uri,
+    administrator: Administrator<UsersWrite>,
+    InPath((id, role)): InPath<(Uuid, String)>,
+    InQuery(within): InQuery<Within>,
 ) -> Result<Response, Refusal> {
-    let administrator = service
-        .administrator(&headers, AdminScope::UsersWrite, &call)
-        .await?;
-    let Ok(Path((id, role))) = path else {
-        return Err(Rejection::RouteNotFound.into());
-    };
-    let Ok(Query(within)) = Query::<Within>::try_from_uri(&uri) else {
-        return Err(malformed_field(BAD_QUERY));
-    };
     let grant = grant_of(&role, within.tenant.as_deref())?;
-    let target = service
-        .user_in_reach(&administrator, &id.to_string(), &call)
-        .await?;
-    let has_it = |held: &portcullis_store::Grant| {
-        held.role == grant.role && held.tenant.as_deref() == grant.tenant
-    };
-    if !target.grants.iter().any(has_it) {
+    let user = administrator.user_in_reach(id).await?;
+    if !has(&user, grant) {
         return Err(Rejection::RouteNotFound.into());
     }
-    let event = service
-        .done_by(&administrator, Action::RoleRevoked, &call)
-        .on(party_of(&target))
-        .because(grant_reason(grant.role, grant.tenant));
+    let event = event(&administrator, Action::RoleRevoked, &user, grant);
+    let service = &administrator.service;
     let change = service.rights_change(&event);
-    let user = service
-        .store
-        .revoke_role(&target.id, grant, &change)
-        .await
-        .map_err(answer::of_change)?;
-    service.outdate(&user, change.until);
+    let revoked = service.store.revoke_role(&user.id, grant, &change);
+    let user = service.outdating(change.until, revoked).await?;
     Ok(answer::json(StatusCode::OK, Profile::from(user)))
 }
 
 fn grant_of<'a>(role: &'a str, tenant: Option<&'a str>) -> Result<RoleGrant<'a>, Refusal> {
-    if tenant.is_some_and(|tenant| check_tenant(tenant).is_err()) {
-        return Err(malformed_field(BAD_TENANT));
-    }
+    check_tenant_name(tenant)?;
     Ok(RoleGrant { role, tenant })
+}
+
+fn has(user: &User, grant: RoleGrant<'_>) -> bool {
+    let mut grants = user.grants.iter();
+    grants.any(|held| held.role == grant.role && held.tenant.as_deref() == grant.tenant)
+}
+
+fn event(
+    administrator: &Administrator<UsersWrite>,
+    action: Action,
+    user: &User,
+    grant: RoleGrant<'_>,
+) -> Event {
+    let reason = grant_reason(grant.role, grant.tenant);
+    administrator
+        .event(action)
+        .on(party_of(user))
+        .because(reason)
 }

@@ -3,13 +3,8 @@
 
 use std::sync::Arc;
 
-use axum::{
-    body::Body,
-    extract::{Request, State},
-    http::StatusCode,
-    response::Response,
-};
-use portcullis_audit::{Action, Outcome};
+use axum::{http::StatusCode, response::Response};
+use portcullis_audit::Action;
 use portcullis_policy::rejection::Rejection;
 use portcullis_store::StoreError;
 use serde::Deserialize;
@@ -18,7 +13,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::profile::{self, Profile};
 use crate::{
-    admin_scope::AdminScope,
+    admin_scope::UsersWrite,
+    administrator::Administrator,
     answer::{self, Refusal},
     imports::{ImportError, ImportedUser, NotImported, import_user},
     openapi::{
@@ -26,7 +22,7 @@ use crate::{
         tags,
     },
     password::ImportBounds,
-    request::{self, Call, malformed_field},
+    request::{InBody, malformed_field},
     service::AuthService,
 };
 
@@ -73,14 +69,9 @@ struct Importing {
     ),
 )]
 async fn import(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    request: Request<Body>,
+    administrator: Administrator<UsersWrite>,
+    InBody(body): InBody<Importing>,
 ) -> Result<Response, Refusal> {
-    let administrator = service
-        .administrator(request.headers(), AdminScope::UsersWrite, &call)
-        .await?;
-    let body: Importing = request::json(request).await?;
     let said = ImportedUser {
         username: body.username,
         email: body.email,
@@ -89,12 +80,12 @@ async fn import(
         password_hash: Some(body.password_hash),
         ..ImportedUser::default()
     };
-    let bounds = ImportBounds::of(&service.config.password);
+    let AuthService { config, store, .. } = &*administrator.service;
+    let bounds = ImportBounds::of(&config.password);
     let arrival = said.check(bounds).map_err(refused_user)?;
-    let roles: Vec<&str> = service.config.default_role.as_deref().into_iter().collect();
-    let (action, actor) = (Action::UserCreated, administrator.party);
-    let created = service.event(&call, action, Outcome::Success, actor);
-    let user = import_user(&service.store, &arrival, &roles, created)
+    let roles: Vec<&str> = config.default_role.as_deref().into_iter().collect();
+    let created = administrator.event(Action::UserCreated);
+    let user = import_user(store, &arrival, &roles, created)
         .await
         .map_err(not_imported)?;
     Ok(answer::json(StatusCode::CREATED, Profile::from(user)))

@@ -3,11 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Path, State, rejection::PathRejection},
-    http::{HeaderMap, StatusCode},
-    response::Response,
-};
+use axum::{http::StatusCode, response::Response};
 use portcullis_audit::{Action, Event, rfc3339};
 use portcullis_policy::rejection::Rejection;
 use portcullis_tokens::{
@@ -19,13 +15,14 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admin_scope::AdminScope,
+    admin_scope::KeysRotate,
+    administrator::Administrator,
     answer::{self, Refusal},
     openapi::{
         refusals::{Conflict, NotFound},
         tags,
     },
-    request::Call,
+    request::InPath,
     service::AuthService,
     signing_keys::KeysError,
 };
@@ -103,15 +100,8 @@ impl From<KeyRecord> for Shown {
         Conflict,
     ),
 )]
-async fn list(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    service
-        .administrator(&headers, AdminScope::KeysRotate, &call)
-        .await?;
-    let records = service.signer.kept()?.records().await?;
+async fn list(administrator: Administrator<KeysRotate>) -> Result<Response, Refusal> {
+    let records = administrator.service.signer.kept()?.records().await?;
     let keys = records.into_iter().map(Shown::from).collect();
     Ok(answer::json(StatusCode::OK, Keys { keys }))
 }
@@ -134,12 +124,9 @@ async fn list(
         Conflict,
     ),
 )]
-async fn rotate(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let asked = service.key_change(&headers, &call).await?;
+async fn rotate(administrator: Administrator<KeysRotate>) -> Result<Response, Refusal> {
+    let service = &administrator.service;
+    let asked = asked(&administrator);
     let next = service.signer.kept()?.rotate(&asked).await?;
     service.take_over_keys().await;
     Ok(answer::json(StatusCode::CREATED, Shown::from(next)))
@@ -173,15 +160,11 @@ async fn rotate(
     ),
 )]
 async fn retire(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    kid: Result<Path<String>, PathRejection>,
+    administrator: Administrator<KeysRotate>,
+    InPath(kid): InPath<String>,
 ) -> Result<Response, Refusal> {
-    let asked = service.key_change(&headers, &call).await?;
-    let Ok(Path(kid)) = kid else {
-        return Err(Rejection::RouteNotFound.into());
-    };
+    let service = &administrator.service;
+    let asked = asked(&administrator);
     let done = service.signer.kept()?.retire(&kid, &asked).await?;
     service.revocations.revoke(Revocation::Key(kid), done.until);
     service.take_over_keys().await;
@@ -192,15 +175,12 @@ async fn retire(
     Ok(answer::json(StatusCode::OK, body))
 }
 
-impl AuthService {
-    /// Who asks for a change of the keys; the action is for whoever carries it out.
-    async fn key_change(&self, headers: &HeaderMap, call: &Call) -> Result<Event, Refusal> {
-        let administrator = self
-            .administrator(headers, AdminScope::KeysRotate, call)
-            .await?;
-        Ok(self.done_by(&administrator, Action::SigningKeyCreated, call))
-    }
+/// Who asks for a change of the keys; the action is for whoever carries it out.
+fn asked(administrator: &Administrator<KeysRotate>) -> Event {
+    administrator.event(Action::SigningKeyCreated)
+}
 
+impl AuthService {
     /// The change is committed, and will be taken over a second later if it fails now.
     async fn take_over_keys(&self) {
         if let Err(error) = self.signer.refresh(self.now()).await {

@@ -3,25 +3,23 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, State, rejection::PathRejection},
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use portcullis_audit::Action;
-use portcullis_policy::rejection::Rejection;
-use portcullis_store::StoreError;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use crate::{
-    admin_scope::AdminScope,
-    answer::Refusal,
+    admin_scope::UsersWrite,
+    administrator::Administrator,
+    answer::{self, Refusal},
     issue::party_of,
     openapi::{
         refusals::{Conflict, NotFound},
         tags,
     },
-    request::Call,
+    request::InPath,
     service::AuthService,
 };
 
@@ -47,30 +45,13 @@ pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
     ),
 )]
 async fn remove(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    id: Result<Path<Uuid>, PathRejection>,
+    administrator: Administrator<UsersWrite>,
+    InPath(id): InPath<Uuid>,
 ) -> Result<Response, Refusal> {
-    let administrator = service
-        .administrator(&headers, AdminScope::UsersWrite, &call)
-        .await?;
-    let Ok(Path(id)) = id else {
-        return Err(Rejection::RouteNotFound.into());
-    };
-    let id = id.to_string();
-    if id == administrator.party.id {
-        return Err(Rejection::Conflict.into());
-    }
-    let user = service.user_in_reach(&administrator, &id, &call).await?;
-    let event = service
-        .done_by(&administrator, Action::MfaDisabled, &call)
-        .on(party_of(&user));
-    match service.store.remove_totp(&id, None, &[event]).await {
-        Err(StoreError::NotFound) => Err(Rejection::RouteNotFound.into()),
-        outcome => {
-            outcome?;
-            Ok(StatusCode::NO_CONTENT.into_response())
-        }
-    }
+    let user = administrator.other_in_reach(id).await?;
+    let event = administrator.event(Action::MfaDisabled).on(party_of(&user));
+    let store = &administrator.service.store;
+    let removed = store.remove_totp(&user.id, None, &[event]).await;
+    removed.map_err(answer::of_change)?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }

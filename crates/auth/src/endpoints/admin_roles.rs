@@ -4,9 +4,7 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Body,
-    extract::{Path, Query, Request, State, rejection::PathRejection},
-    http::{HeaderMap, StatusCode, Uri},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use portcullis_audit::Action;
@@ -19,20 +17,20 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admin_scope::AdminScope,
+    admin_scope::{RolesWrite, UsersRead},
+    administrator::Administrator,
     answer::{self, Refusal},
     openapi::{
         refusals::{Conflict, NotFound},
         tags,
     },
-    page,
-    request::{self, Call, malformed_field},
+    page::PageByName,
+    request::{InBody, InPath, InQuery, malformed_field},
     rights::Rights,
     roles::{RoleError, change_role, create_role, delete_role},
     service::AuthService,
 };
 
-const BAD_PAGE: &str = "The query takes after, the name of a role, and limit, from 1 to 100.";
 const BAD_NAME: &str = "A role is named by 1 to 64 letters, digits, dots, underscores and hyphens.";
 const BAD_SCOPE: &str =
     "Each scope must be one that the configuration declares, and named in full.";
@@ -41,17 +39,6 @@ pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
         .routes(routes!(show, change, delete))
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct Page {
-    /// The `next` of the page before; the first page where absent.
-    after: Option<String>,
-    /// How many; 50 where absent.
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<u32>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -132,8 +119,6 @@ fn example() -> Value {
     })
 }
 
-type Name = Result<Path<String>, PathRejection>;
-
 /// List roles
 ///
 /// In the order of their names, those of the configuration and those of the database together.
@@ -143,29 +128,21 @@ type Name = Result<Path<String>, PathRejection>;
     operation_id = "list_roles",
     tag = tags::ADMINISTRATION,
     security(("bearer" = ["users:read"])),
-    params(Page),
+    params(PageByName),
     responses((status = 200, description = "A page of roles.", body = Roles, example = json!({
         "roles": [example()],
         "next": null,
     }))),
 )]
 async fn list(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    uri: Uri,
+    administrator: Administrator<UsersRead>,
+    InQuery(page): InQuery<PageByName>,
 ) -> Result<Response, Refusal> {
-    service
-        .administrator(&headers, AdminScope::UsersRead, &call)
-        .await?;
-    let Ok(Query(page)) = Query::<Page>::try_from_uri(&uri) else {
-        return Err(malformed_field(BAD_PAGE));
-    };
-    let limit = page::limit(page.limit, BAD_PAGE)?;
-    let rows = service
-        .roles_after(page.after.as_deref(), limit + 1)
-        .await?;
-    let (roles, next) = page::cut(rows, limit, |role| role.name.clone());
+    let after = page.after.as_deref();
+    let rows = administrator
+        .service
+        .roles_after(after, page.limit.and_one());
+    let (roles, next) = page.limit.cut(rows.await?, |role| role.name.clone());
     Ok(answer::json(StatusCode::OK, Roles { roles, next }))
 }
 
@@ -186,26 +163,15 @@ async fn list(
     ),
 )]
 async fn create(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    request: Request<Body>,
+    administrator: Administrator<RolesWrite>,
+    InBody(new): InBody<New>,
 ) -> Result<Response, Refusal> {
-    let administrator = service
-        .administrator(request.headers(), AdminScope::RolesWrite, &call)
-        .await?;
-    let new: New = request::json(request).await?;
-    let rights = Rights::of_scopes(&new.scopes.join(" "));
-    service.check_covers(&administrator, &rights, &call)?;
-    let event = service.done_by(&administrator, Action::RoleCreated, &call);
-    let role = create_role(
-        &service.store,
-        &service.config,
-        &new.name,
-        &new.scopes,
-        event,
-    )
-    .await
-    .map_err(refused)?;
+    administrator.check_covers(&Rights::of_words(&new.scopes))?;
+    let event = administrator.event(Action::RoleCreated);
+    let AuthService { config, store, .. } = &*administrator.service;
+    let role = create_role(store, config, &new.name, &new.scopes, event)
+        .await
+        .map_err(refused)?;
     Ok(answer::json(StatusCode::CREATED, Shown::from(role)))
 }
 
@@ -223,15 +189,10 @@ async fn create(
     ),
 )]
 async fn show(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    name: Name,
+    administrator: Administrator<UsersRead>,
+    InPath(name): InPath<String>,
 ) -> Result<Response, Refusal> {
-    service
-        .administrator(&headers, AdminScope::UsersRead, &call)
-        .await?;
-    let name = named(name)?;
+    let service = &administrator.service;
     let shown = match service.config.roles.get(&name) {
         Some(scopes) => Shown::of_file(&name, scopes),
         None => service.kept_role(&name).await?.into(),
@@ -258,30 +219,19 @@ async fn show(
     ),
 )]
 async fn change(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    name: Name,
-    request: Request<Body>,
+    administrator: Administrator<RolesWrite>,
+    InPath(name): InPath<String>,
+    InBody(wanted): InBody<Change>,
 ) -> Result<Response, Refusal> {
-    let administrator = service
-        .administrator(request.headers(), AdminScope::RolesWrite, &call)
-        .await?;
-    let name = named(name)?;
-    let wanted: Change = request::json(request).await?;
-    service.check_not_of_file(&name)?;
-    let kept = service.kept_role(&name).await?;
-    let rights = Rights::of_scopes(&format!("{} {}", kept.scopes, wanted.scopes.join(" ")));
-    service.check_covers(&administrator, &rights, &call)?;
-    let event = service.done_by(&administrator, Action::RoleChanged, &call);
+    check_role_in_reach(&administrator, &name).await?;
+    administrator.check_covers(&Rights::of_words(&wanted.scopes))?;
+    let event = administrator.event(Action::RoleChanged);
+    let service = &administrator.service;
+    let (store, config) = (&service.store, &service.config);
     let change = service.rights_change(&event);
-    let changed = change_role(
-        &service.store,
-        &service.config,
-        &name,
-        &wanted.scopes,
-        &change,
-    );
-    let (role, revoked) = changed.await.map_err(refused)?;
+    let (role, revoked) = change_role(store, config, &name, &wanted.scopes, &change)
+        .await
+        .map_err(refused)?;
     for revocation in revoked {
         service.revocations.revoke(revocation, change.until);
     }
@@ -305,24 +255,29 @@ async fn change(
     ),
 )]
 async fn delete(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    name: Name,
+    administrator: Administrator<RolesWrite>,
+    InPath(name): InPath<String>,
 ) -> Result<Response, Refusal> {
-    let administrator = service
-        .administrator(&headers, AdminScope::RolesWrite, &call)
-        .await?;
-    let name = named(name)?;
-    service.check_not_of_file(&name)?;
-    let kept = service.kept_role(&name).await?;
-    let rights = Rights::of_scopes(&kept.scopes);
-    service.check_covers(&administrator, &rights, &call)?;
-    let event = service.done_by(&administrator, Action::RoleDeleted, &call);
-    delete_role(&service.store, &service.config, &name, event)
+    check_role_in_reach(&administrator, &name).await?;
+    let event = administrator.event(Action::RoleDeleted);
+    let AuthService { config, store, .. } = &*administrator.service;
+    delete_role(store, config, &name, event)
         .await
         .map_err(refused)?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Of the database, and with nothing that the administrator does not have.
+async fn check_role_in_reach(
+    administrator: &Administrator<RolesWrite>,
+    name: &str,
+) -> Result<(), Refusal> {
+    let service = &administrator.service;
+    if service.config.roles.contains_key(name) {
+        return Err(Rejection::Conflict.into());
+    }
+    let kept = service.kept_role(name).await?;
+    administrator.check_covers(&Rights::of_scopes(&kept.scopes))
 }
 
 impl AuthService {
@@ -343,23 +298,9 @@ impl AuthService {
         Ok(roles)
     }
 
-    fn check_not_of_file(&self, name: &str) -> Result<(), Refusal> {
-        match self.config.roles.get(name) {
-            Some(_read_only) => Err(Rejection::Conflict.into()),
-            None => Ok(()),
-        }
-    }
-
     async fn kept_role(&self, name: &str) -> Result<Role, Refusal> {
         let role = self.store.role(name).await?;
         role.ok_or_else(|| Rejection::RouteNotFound.into())
-    }
-}
-
-fn named(name: Name) -> Result<String, Refusal> {
-    match name {
-        Ok(Path(name)) => Ok(name),
-        Err(_unreadable) => Err(Rejection::RouteNotFound.into()),
     }
 }
 

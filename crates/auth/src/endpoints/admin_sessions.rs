@@ -6,13 +6,12 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, Query, State, rejection::PathRejection},
-    http::{HeaderMap, StatusCode, Uri},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use portcullis_audit::{Action, Party, PartyKind};
 use portcullis_policy::rejection::Rejection;
-use portcullis_store::{Session, SessionEnd, User};
+use portcullis_store::{Session, SessionEnd};
 use portcullis_tokens::Revocation;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -20,18 +19,16 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use crate::{
-    admin_scope::AdminScope,
+    admin_scope::SessionsRevoke,
+    administrator::Administrator,
     answer::{self, Refusal},
     issue::party_of,
     openapi::{refusals::NotFound, tags},
-    page,
-    request::{Call, malformed_field},
+    page::Limit,
+    request::{InPath, InQuery, Queried},
     service::AuthService,
 };
 
-const BAD_PAGE: &str =
-    "The query takes user, the id of one, after, the id of a session, and limit, from 1 to 99.";
-const BAD_USER: &str = "The query takes user, the id of one.";
 /// One below what the store reads at once, so that it shows whether there are more.
 const MAX_PAGE: u32 = 99;
 
@@ -50,8 +47,14 @@ struct Page {
     /// The `next` of the page before; the first page where absent.
     after: Option<Uuid>,
     /// How many; 50 where absent.
-    #[param(minimum = 1, maximum = 99)]
-    limit: Option<u32>,
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 99)]
+    limit: Limit<MAX_PAGE>,
+}
+
+impl Queried for Page {
+    const TAKES: &'static str =
+        "The query takes user, the id of one, after, the id of a session, and limit, from 1 to 99.";
 }
 
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -60,6 +63,10 @@ struct Page {
 struct Whose {
     /// Whose sessions.
     user: Uuid,
+}
+
+impl Queried for Whose {
+    const TAKES: &'static str = "The query takes user, the id of one.";
 }
 
 #[derive(Serialize, ToSchema)]
@@ -124,34 +131,20 @@ impl From<Session> for Shown {
     ),
 )]
 async fn list(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    uri: Uri,
+    administrator: Administrator<SessionsRevoke>,
+    InQuery(page): InQuery<Page>,
 ) -> Result<Response, Refusal> {
-    service
-        .administrator(&headers, AdminScope::SessionsRevoke, &call)
-        .await?;
-    let Ok(Query(page)) = Query::<Page>::try_from_uri(&uri) else {
-        return Err(malformed_field(BAD_PAGE));
-    };
-    let limit = page::limit(page.limit, BAD_PAGE)?;
-    if limit > MAX_PAGE {
-        return Err(malformed_field(BAD_PAGE));
-    }
+    let service = &administrator.service;
     let user = service.user_named(page.user).await?;
-    let after = page.after.map(|sid| sid.to_string());
+    let (after, rows) = (page.after.map(|sid| sid.to_string()), page.limit.and_one());
     let found = service
         .sessions
-        .of_user(&user.id, service.now(), after.as_deref(), limit + 1)
-        .await?;
-    let (sessions, next) = page::cut(found, limit, |session| session.sid.clone());
-    // An end of all is written beside the user and not into each of them.
-    let sessions = sessions
-        .into_iter()
-        .filter(|session| user.keeps(session))
-        .map(Shown::from)
-        .collect();
+        .of_user(&user.id, service.now(), after.as_deref(), rows);
+    let mut sessions = found.await?;
+    // An end of all is written beside the user and not into each of them, of which those that it ended are the last.
+    sessions.retain(|session| user.keeps(session));
+    let (sessions, next) = page.limit.cut(sessions, |session| session.sid.clone());
+    let sessions = sessions.into_iter().map(Shown::from).collect();
     Ok(answer::json(StatusCode::OK, Sessions { sessions, next }))
 }
 
@@ -171,21 +164,14 @@ async fn list(
     ),
 )]
 async fn end(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    id: Result<Path<Uuid>, PathRejection>,
+    administrator: Administrator<SessionsRevoke>,
+    InPath(id): InPath<Uuid>,
 ) -> Result<Response, Refusal> {
-    let administrator = service
-        .administrator(&headers, AdminScope::SessionsRevoke, &call)
-        .await?;
-    let Ok(Path(id)) = id else {
-        return Err(Rejection::RouteNotFound.into());
-    };
+    let service = &administrator.service;
     let found = service.sessions.find(&id.to_string()).await?;
     let session = found.ok_or(Rejection::RouteNotFound)?;
-    let event = service
-        .done_by(&administrator, Action::SessionEnded, &call)
+    let event = administrator
+        .event(Action::SessionEnded)
         .on(Party::new(PartyKind::Session, &*session.sid))
         .because(format!("user:{}", session.user_id));
     let until = service.last_expiry();
@@ -219,32 +205,17 @@ async fn end(
     ),
 )]
 async fn end_all(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    uri: Uri,
+    administrator: Administrator<SessionsRevoke>,
+    InQuery(whose): InQuery<Whose>,
 ) -> Result<Response, Refusal> {
-    let administrator = service
-        .administrator(&headers, AdminScope::SessionsRevoke, &call)
-        .await?;
-    let Ok(Query(whose)) = Query::<Whose>::try_from_uri(&uri) else {
-        return Err(malformed_field(BAD_USER));
-    };
+    let service = &administrator.service;
     let user = service.user_named(whose.user).await?;
-    let event = service
-        .done_by(&administrator, Action::SessionEnded, &call)
+    let event = administrator
+        .event(Action::SessionEnded)
         .on(party_of(&user))
         .because("all");
     let until = service.last_expiry();
     let ended = service.store.end_all_sessions(&user.id, until, &event);
-    let user = ended.await.map_err(answer::of_change)?;
-    service.outdate(&user, until);
+    service.outdating(until, ended).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-impl AuthService {
-    async fn user_named(&self, id: Uuid) -> Result<User, Refusal> {
-        let user = self.store.user(&id.to_string()).await?;
-        user.ok_or_else(|| Rejection::RouteNotFound.into())
-    }
 }

@@ -3,33 +3,28 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Path, Query, State, rejection::PathRejection},
-    http::{HeaderMap, StatusCode, Uri},
-    response::Response,
-};
+use axum::{http::StatusCode, response::Response};
 use portcullis_audit::Action;
-use portcullis_policy::rejection::Rejection;
-use serde::{Deserialize, Serialize};
+use portcullis_store::User;
+use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::profile::{self, Profile};
 use crate::{
-    admin_scope::AdminScope,
+    admin_scope::{UsersRead, UsersWrite},
+    administrator::Administrator,
     answer::{self, Refusal},
     issue::party_of,
     openapi::{
         refusals::{Conflict, NotFound},
         tags,
     },
-    page,
-    request::{Call, malformed_field},
+    page::PageById,
+    request::{InPath, InQuery},
     service::AuthService,
 };
-
-const BAD_PAGE: &str = "The query takes after, the id of a user, and limit, from 1 to 100.";
 
 pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
     OpenApiRouter::new()
@@ -39,25 +34,12 @@ pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
         .routes(routes!(enable))
 }
 
-#[derive(Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct Page {
-    /// The `next` of the page before; the first page where absent.
-    after: Option<Uuid>,
-    /// How many; 50 where absent.
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<u32>,
-}
-
 #[derive(Serialize, ToSchema)]
 struct Users {
     users: Vec<Profile>,
     /// What to send as `after` for the next page; null on the last.
     next: Option<String>,
 }
-
-pub(super) type PathId = Result<Path<Uuid>, PathRejection>;
 
 /// List users
 ///
@@ -68,35 +50,21 @@ pub(super) type PathId = Result<Path<Uuid>, PathRejection>;
     operation_id = "list_users",
     tag = tags::ADMINISTRATION,
     security(("bearer" = ["users:read"])),
-    params(Page),
+    params(PageById),
     responses((status = 200, description = "A page of users.", body = Users, example = json!({
         "users": [profile::example()],
         "next": null,
     }))),
 )]
 async fn list(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    uri: Uri,
+    administrator: Administrator<UsersRead>,
+    InQuery(page): InQuery<PageById>,
 ) -> Result<Response, Refusal> {
-    service
-        .administrator(&headers, AdminScope::UsersRead, &call)
-        .await?;
-    let Ok(Query(page)) = Query::<Page>::try_from_uri(&uri) else {
-        return Err(malformed_field(BAD_PAGE));
-    };
-    let limit = page::limit(page.limit, BAD_PAGE)?;
-    let after = page.after.map(|id| id.to_string());
-    let users = service.store.users(after.as_deref(), limit + 1).await?;
-    let (users, next) = page::cut(users, limit, |user| user.id.clone());
-    Ok(answer::json(
-        StatusCode::OK,
-        Users {
-            users: users.into_iter().map(Profile::from).collect(),
-            next,
-        },
-    ))
+    let (store, rows) = (&administrator.service.store, page.limit.and_one());
+    let found = store.users(page.after().as_deref(), rows).await?;
+    let (users, next) = page.limit.cut(found, |user| user.id.clone());
+    let users = users.into_iter().map(Profile::from).collect();
+    Ok(answer::json(StatusCode::OK, Users { users, next }))
 }
 
 /// Show a user
@@ -113,19 +81,10 @@ async fn list(
     ),
 )]
 async fn show(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    id: PathId,
+    administrator: Administrator<UsersRead>,
+    InPath(id): InPath<Uuid>,
 ) -> Result<Response, Refusal> {
-    service
-        .administrator(&headers, AdminScope::UsersRead, &call)
-        .await?;
-    let Ok(Path(id)) = id else {
-        return Err(Rejection::RouteNotFound.into());
-    };
-    let user = service.store.user(&id.to_string()).await?;
-    let user = user.ok_or(Rejection::RouteNotFound)?;
+    let user = administrator.service.user_named(id).await?;
     Ok(answer::json(StatusCode::OK, Profile::from(user)))
 }
 
@@ -146,12 +105,12 @@ async fn show(
     ),
 )]
 async fn disable(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    id: PathId,
+    administrator: Administrator<UsersWrite>,
+    InPath(id): InPath<Uuid>,
 ) -> Result<Response, Refusal> {
-    service.set_disabled(id, true, &headers, &call).await
+    // That the last administrator stays is seen to elsewhere.
+    let user = administrator.other_in_reach(id).await?;
+    set_disabled(&administrator, &user, true).await
 }
 
 /// Enable a user
@@ -170,49 +129,27 @@ async fn disable(
     ),
 )]
 async fn enable(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    id: PathId,
+    administrator: Administrator<UsersWrite>,
+    InPath(id): InPath<Uuid>,
 ) -> Result<Response, Refusal> {
-    service.set_disabled(id, false, &headers, &call).await
+    let user = administrator.user_in_reach(id).await?;
+    set_disabled(&administrator, &user, false).await
 }
 
-impl AuthService {
-    async fn set_disabled(
-        &self,
-        id: PathId,
-        disabled: bool,
-        headers: &HeaderMap,
-        call: &Call,
-    ) -> Result<Response, Refusal> {
-        let administrator = self
-            .administrator(headers, AdminScope::UsersWrite, call)
-            .await?;
-        let Ok(Path(id)) = id else {
-            return Err(Rejection::RouteNotFound.into());
-        };
-        let id = id.to_string();
-        // A slip of the hand more often than a wish; that the last administrator stays is seen to elsewhere.
-        if disabled && id == administrator.party.id {
-            return Err(Rejection::Conflict.into());
-        }
-        let action = if disabled {
-            Action::UserDisabled
-        } else {
-            Action::UserEnabled
-        };
-        let target = self.user_in_reach(&administrator, &id, call).await?;
-        let event = self
-            .done_by(&administrator, action, call)
-            .on(party_of(&target));
-        let change = self.rights_change(&event);
-        let user = self
-            .store
-            .set_disabled(&id, disabled, &change)
-            .await
-            .map_err(answer::of_change)?;
-        self.outdate(&user, change.until);
-        Ok(answer::json(StatusCode::OK, Profile::from(user)))
-    }
+async fn set_disabled(
+    administrator: &Administrator<UsersWrite>,
+    user: &User,
+    disabled: bool,
+) -> Result<Response, Refusal> {
+    let action = if disabled {
+        Action::UserDisabled
+    } else {
+        Action::UserEnabled
+    };
+    let service = &administrator.service;
+    let event = administrator.event(action).on(party_of(user));
+    let change = service.rights_change(&event);
+    let set = service.store.set_disabled(&user.id, disabled, &change);
+    let user = service.outdating(change.until, set).await?;
+    Ok(answer::json(StatusCode::OK, Profile::from(user)))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
 };
 use portcullis_audit::{Action, Outcome, Party};
 use portcullis_policy::rejection::Rejection;
@@ -17,6 +17,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::password_reset::spent;
 use crate::{
     answer::Refusal,
+    caller::Caller,
     codes::Code,
     courier::Errand,
     issue::party_of,
@@ -90,9 +91,8 @@ async fn verify(
 async fn resend(
     State(service): State<Arc<AuthService>>,
     call: Call,
-    headers: HeaderMap,
+    caller: Caller,
 ) -> Result<StatusCode, Refusal> {
-    let caller = service.caller(&headers, &call).await?;
     service.courier()?;
     service.allow_mail(&call)?;
     service.ask_to_verify(caller.user.id, call)?;

@@ -2,13 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::{
-    body::Body,
-    extract::{Request, State},
-    http::{HeaderMap, StatusCode},
-    response::Response,
-};
-use portcullis_audit::{Action, Outcome};
+use axum::{extract::State, http::StatusCode, response::Response};
+use portcullis_audit::Action;
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -16,10 +11,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::profile::{self, Profile};
 use crate::{
     answer::{self, Refusal},
+    caller::Caller,
     identifiers::is_display_name,
-    issue::party_of,
     openapi::{also, tags},
-    request::{self, Call, malformed_field},
+    request::{Call, InBody, malformed_field},
     service::AuthService,
 };
 
@@ -62,12 +57,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
     security(("bearer" = [])),
     responses((status = 200, description = "The profile.", body = Profile, example = json!(profile::example()))),
 )]
-async fn show(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let caller = service.caller(&headers, &call).await?;
+async fn show(caller: Caller) -> Result<Response, Refusal> {
     Ok(answer::json(StatusCode::OK, Profile::from(caller.user)))
 }
 
@@ -84,23 +74,14 @@ async fn show(
 async fn change(
     State(service): State<Arc<AuthService>>,
     call: Call,
-    request: Request<Body>,
+    caller: Caller,
+    InBody(change): InBody<Change>,
 ) -> Result<Response, Refusal> {
-    let caller = service.caller(request.headers(), &call).await?;
-    let change: Change = request::json(request).await?;
     let display_name = change.display_name.as_deref();
     if display_name.is_some_and(|name| !is_display_name(name)) {
         return Err(malformed_field(BAD_DISPLAY_NAME));
     }
-    let party = party_of(&caller.user);
-    let event = service
-        .event(
-            &call,
-            Action::ProfileChanged,
-            Outcome::Success,
-            party.clone(),
-        )
-        .on(party);
+    let event = service.own_event(Action::ProfileChanged, &caller.user, &call);
     let user = service
         .store
         .set_profile(&caller.user.id, display_name, &event)

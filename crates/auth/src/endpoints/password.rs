@@ -6,12 +6,11 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Body,
-    extract::{Request, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use portcullis_audit::{Action, Outcome};
+use portcullis_audit::Action;
 use portcullis_store::User;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -20,14 +19,14 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     answer::Refusal,
     caller::Caller,
-    issue::{self, Issued, party_of},
+    issue::{self, Issued},
     openapi::{
         refusals::{InvalidCredentials, WeakPassword},
         tags,
     },
     password::Password,
     refresh::Asked,
-    request::{self, Call},
+    request::{Call, InBody},
     service::AuthService,
 };
 
@@ -66,10 +65,9 @@ struct Change {
 async fn change(
     State(service): State<Arc<AuthService>>,
     call: Call,
-    request: Request<Body>,
+    caller: Caller,
+    InBody(change): InBody<Change>,
 ) -> Result<Response, Refusal> {
-    let caller = service.caller(request.headers(), &call).await?;
-    let change: Change = request::json(request).await?;
     service
         .confirm_password(&caller, change.current_password, &call)
         .await?;
@@ -90,15 +88,7 @@ impl AuthService {
         call: &Call,
     ) -> Result<User, Refusal> {
         let record = self.hash_new_password(password, user).await?;
-        let party = party_of(user);
-        let event = self
-            .event(
-                call,
-                Action::PasswordChanged,
-                Outcome::Success,
-                party.clone(),
-            )
-            .on(party);
+        let event = self.own_event(Action::PasswordChanged, user, call);
         let until = self.last_expiry();
         let changed = self
             .store

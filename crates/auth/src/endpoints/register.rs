@@ -20,7 +20,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::profile::{self, Profile};
 use crate::{
     accounts::{AccountError, NewAccount, Strength, create_user},
-    admin_scope::AdminScope,
+    admin_scope::UsersWrite,
+    administrator::Administrator,
     answer::{self, Refusal},
     entitlement::{Wanted, entitle},
     identifiers::{Email, Username},
@@ -104,7 +105,7 @@ async fn register(
 ) -> Result<Response, Refusal> {
     service.check_origin(request.headers())?;
     // Before the body: a stranger's is not read.
-    let actor = service.registrar(request.headers(), &call).await?;
+    let actor = service.registrar(request.headers()).await?;
     let body: Registering = request::json(request).await?;
     let event = service.event(&call, Action::UserCreated, Outcome::Success, actor);
     let user = service.register(body, event).await?;
@@ -121,14 +122,12 @@ async fn register(
 }
 
 impl AuthService {
-    async fn registrar(&self, headers: &HeaderMap, call: &Call) -> Result<Party, Refusal> {
+    async fn registrar(self: &Arc<Self>, headers: &HeaderMap) -> Result<Party, Refusal> {
         match self.config.registration {
             Registration::Open => Ok(Party::anonymous()),
             Registration::Admin => {
-                let administrator = self
-                    .administrator(headers, AdminScope::UsersWrite, call)
-                    .await?;
-                Ok(administrator.party)
+                let asks = Administrator::<UsersWrite>::of(Arc::clone(self), headers);
+                Ok(asks.await?.party)
             }
         }
     }

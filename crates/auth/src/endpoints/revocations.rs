@@ -3,11 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    extract::{Query, State},
-    http::{HeaderMap, StatusCode, Uri},
-    response::Response,
-};
+use axum::{http::StatusCode, response::Response};
 use portcullis_config::units::Timestamp;
 use portcullis_policy::rejection::Rejection;
 use portcullis_tokens::Revocation;
@@ -16,17 +12,17 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admin_scope::AdminScope,
+    admin_scope::RevocationsRead,
+    administrator::Administrator,
     answer::{self, Refusal},
     openapi::tags,
-    request::{Call, malformed_field},
+    request::{InQuery, Queried},
     service::AuthService,
 };
 
 /// Below what proxies and clients between us and the follower take for silence.
 const LONGEST_WAIT: u64 = 20;
 const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
-const BAD_QUERY: &str = "The query takes after, a number, and wait, seconds.";
 
 pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
     OpenApiRouter::new().routes(routes!(follow))
@@ -42,6 +38,10 @@ struct Place {
     /// Seconds to wait for news. More than 20 are taken for 20.
     #[serde(default)]
     wait: u64,
+}
+
+impl Queried for Place {
+    const TAKES: &'static str = "The query takes after, a number, and wait, seconds.";
 }
 
 #[derive(Serialize, ToSchema)]
@@ -84,19 +84,11 @@ struct Entry {
     }))),
 )]
 async fn follow(
-    State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    uri: Uri,
+    administrator: Administrator<RevocationsRead>,
+    InQuery(place): InQuery<Place>,
 ) -> Result<Response, Refusal> {
-    service
-        .administrator(&headers, AdminScope::RevocationsRead, &call)
-        .await?;
-    let Ok(Query(place)) = Query::<Place>::try_from_uri(&uri) else {
-        return Err(malformed_field(BAD_QUERY));
-    };
     let wait = Duration::from_secs(place.wait.min(LONGEST_WAIT));
-    let page = service.page_after(place.after, wait).await?;
+    let page = administrator.service.page_after(place.after, wait).await?;
     Ok(answer::json(StatusCode::OK, page))
 }
 

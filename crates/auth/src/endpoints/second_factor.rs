@@ -7,12 +7,11 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    body::Body,
-    extract::{Request, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use portcullis_audit::{Action, Event, Outcome};
+use portcullis_audit::Action;
 use portcullis_policy::rejection::Rejection;
 use portcullis_store::{FirstCode, TotpSecret, User};
 use serde::{Deserialize, Serialize};
@@ -21,13 +20,14 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     answer::{self, Refusal},
+    caller::Caller,
     issue::{self, Issued, party_of},
     openapi::{
         refusals::{Conflict, InvalidCredentials},
         tags,
     },
     password::Password,
-    request::{self, Call, malformed_field},
+    request::{Call, InBody, malformed_field},
     second_factor::{App, Code, Format, data_address, new_recovery_codes, place, refused_by},
     service::AuthService,
 };
@@ -133,10 +133,9 @@ struct Confirmed {
 async fn begin(
     State(service): State<Arc<AuthService>>,
     call: Call,
-    request: Request<Body>,
+    caller: Caller,
+    InBody(beginning): InBody<Beginning>,
 ) -> Result<Response, Refusal> {
-    let caller = service.caller(request.headers(), &call).await?;
-    let beginning: Beginning = request::json(request).await?;
     service
         .confirm_password(&caller, beginning.password, &call)
         .await?;
@@ -179,10 +178,9 @@ async fn begin(
 async fn confirm(
     State(service): State<Arc<AuthService>>,
     call: Call,
-    request: Request<Body>,
+    caller: Caller,
+    InBody(confirmation): InBody<Confirmation>,
 ) -> Result<Response, Refusal> {
-    let caller = service.caller(request.headers(), &call).await?;
-    let confirmation: Confirmation = request::json(request).await?;
     let code = code(&confirmation.code)?;
     service
         .confirm_password(&caller, confirmation.password, &call)
@@ -219,10 +217,9 @@ async fn confirm(
 async fn remove(
     State(service): State<Arc<AuthService>>,
     call: Call,
-    request: Request<Body>,
+    caller: Caller,
+    InBody(removal): InBody<Removal>,
 ) -> Result<Response, Refusal> {
-    let caller = service.caller(request.headers(), &call).await?;
-    let removal: Removal = request::json(request).await?;
     let code = removal.code.as_deref().map(code).transpose()?;
     service
         .confirm_password(&caller, removal.password, &call)
@@ -251,10 +248,9 @@ async fn remove(
 async fn replace_recovery_codes(
     State(service): State<Arc<AuthService>>,
     call: Call,
-    request: Request<Body>,
+    caller: Caller,
+    InBody(confirmation): InBody<Confirmation>,
 ) -> Result<Response, Refusal> {
-    let caller = service.caller(request.headers(), &call).await?;
-    let confirmation: Confirmation = request::json(request).await?;
     let code = code(&confirmation.code)?;
     service
         .confirm_password(&caller, confirmation.password, &call)
@@ -380,11 +376,5 @@ impl AuthService {
             .await;
         self.unless_used(outcome, &failure)?;
         Ok(shown)
-    }
-
-    fn own_event(&self, action: Action, user: &User, call: &Call) -> Event {
-        let party = party_of(user);
-        self.event(call, action, Outcome::Success, party.clone())
-            .on(party)
     }
 }

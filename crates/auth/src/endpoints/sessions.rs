@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, Query, State, rejection::PathRejection},
-    http::{HeaderMap, StatusCode, Uri},
+    extract::State,
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use portcullis_audit::rfc3339;
@@ -18,15 +18,15 @@ use uuid::Uuid;
 
 use crate::{
     answer::{self, Refusal},
+    caller::Caller,
     openapi::{refusals::NotFound, tags},
-    request::{Call, malformed_field},
+    page::Limit,
+    request::{Call, InPath, InQuery, Queried},
     service::AuthService,
 };
 
-const DEFAULT_PAGE: u32 = 50;
 /// One less than the store gives at a time, so that one more can be asked for.
 const MAX_PAGE: u32 = 99;
-const BAD_PAGE: &str = "The query takes after, the sid of a session, and limit, from 1 to 99.";
 
 pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
     OpenApiRouter::new()
@@ -41,8 +41,14 @@ struct Page {
     /// The sid of the last session of the page before.
     after: Option<Uuid>,
     /// 50 where absent.
-    #[param(minimum = 1, maximum = 99)]
-    limit: Option<u32>,
+    #[serde(default)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 99)]
+    limit: Limit<MAX_PAGE>,
+}
+
+impl Queried for Page {
+    const TAKES: &'static str =
+        "The query takes after, the sid of a session, and limit, from 1 to 99.";
 }
 
 #[derive(Serialize, ToSchema)]
@@ -118,39 +124,23 @@ fn example() -> Value {
 )]
 async fn list(
     State(service): State<Arc<AuthService>>,
-    call: Call,
-    headers: HeaderMap,
-    uri: Uri,
+    caller: Caller,
+    InQuery(page): InQuery<Page>,
 ) -> Result<Response, Refusal> {
-    let caller = service.caller(&headers, &call).await?;
-    let Ok(Query(page)) = Query::<Page>::try_from_uri(&uri) else {
-        return Err(malformed_field(BAD_PAGE));
-    };
-    let limit = page.limit.unwrap_or(DEFAULT_PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(malformed_field(BAD_PAGE));
-    }
-    let (user, current) = (&caller.user, caller.principal().session());
+    let (user, rows) = (&caller.user, page.limit.and_one());
     let after = page.after.map(|sid| sid.to_string());
-    // One more than asked for tells whether there is a next page.
     let found = service
         .sessions
-        .of_user(&user.id, service.now(), after.as_deref(), limit + 1);
+        .of_user(&user.id, service.now(), after.as_deref(), rows);
     let mut sessions = found.await?;
-    let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
     // Those that an end of all has ended are the oldest: after one of them no other is worth a page.
-    let has_more = sessions
-        .get(wanted)
-        .is_some_and(|session| user.keeps(session));
-    sessions.truncate(wanted);
-    let next = sessions.last().filter(|_| has_more);
-    let next = next.map(|session| session.sid.clone());
     sessions.retain(|session| user.keeps(session));
-    let current = current.unwrap_or_default();
+    let (sessions, next) = page.limit.cut(sessions, |session| session.sid.clone());
+    let current = caller.principal().session().unwrap_or_default();
     let sessions = sessions
         .into_iter()
-        .map(|session| Shown::of(session, current));
-    let sessions = sessions.collect();
+        .map(|session| Shown::of(session, current))
+        .collect();
     Ok(answer::json(StatusCode::OK, Sessions { sessions, next }))
 }
 
@@ -170,13 +160,9 @@ async fn list(
 async fn end(
     State(service): State<Arc<AuthService>>,
     call: Call,
-    headers: HeaderMap,
-    sid: Result<Path<Uuid>, PathRejection>,
+    caller: Caller,
+    InPath(sid): InPath<Uuid>,
 ) -> Result<Response, Refusal> {
-    let caller = service.caller(&headers, &call).await?;
-    let Ok(Path(sid)) = sid else {
-        return Err(Rejection::RouteNotFound.into());
-    };
     let (user, sid) = (&caller.user, sid.to_string());
     let session = service.sessions.find(&sid).await?;
     let is_own = session.is_some_and(|session| user.keeps(&session));
