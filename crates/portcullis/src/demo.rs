@@ -264,6 +264,9 @@ async fn greet(readiness: Arc<Readiness>, places: banner::Places) {
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+    use portcullis_policy::routing::RouteTable;
+
     use super::*;
 
     fn shipped() -> Config {
@@ -325,5 +328,47 @@ mod tests {
                 .iter()
                 .all(|(_, _, role)| auth.roles.contains_key(*role))
         );
+    }
+
+    /// Of the route that a request takes under `/v1`, `/api/v1` and the short path, which must agree.
+    fn is_limited_as_a_sign_in(table: &RouteTable, config: &Config, path: &str) -> bool {
+        let short = path
+            .strip_prefix("/v1")
+            .filter(|rest| rest.starts_with("/auth"));
+        let spellings = [
+            Some(path.to_owned()),
+            Some(format!("/api{path}")),
+            short.map(str::to_owned),
+        ];
+        let mut limited = spellings.into_iter().flatten().map(|spelling| {
+            let id = table
+                .find("", &spelling, &Method::POST)
+                .unwrap_or_else(|_| panic!("{spelling} is not routed"));
+            let spends = &config.routes[id.index()].rate_limits;
+            spends.iter().any(|spend| spend.limit.name == "sign_in")
+        });
+        let first = limited.next() == Some(true);
+        assert!(
+            limited.all(|other| other == first),
+            "{path}: the spellings differ"
+        );
+        first
+    }
+
+    #[test]
+    fn what_can_be_guessed_has_the_narrow_limit_and_what_a_session_needs_the_wide_one() {
+        let config = shipped();
+        let table = RouteTable::build(&config.routes);
+        let narrow = "login login/mfa register signup password password/forgot password/reset email/verify \
+                      email/resend mfa/totp mfa/totp/confirm mfa/recovery-codes providers/google providers/google/callback";
+        for name in narrow.split_whitespace() {
+            let path = format!("/v1/auth/{name}");
+            assert!(is_limited_as_a_sign_in(&table, &config, &path), "{path}");
+        }
+        let wide = "auth/me auth/sessions auth/sessions/7 auth/refresh auth/logout users/me admin/users revocations";
+        for name in wide.split_whitespace() {
+            let path = format!("/v1/{name}");
+            assert!(!is_limited_as_a_sign_in(&table, &config, &path), "{path}");
+        }
     }
 }
