@@ -127,7 +127,11 @@ fn somebody_registers_signs_in_authorizes_and_is_let_through() {
         ("401", &json!("authentication-required"))
     );
     // That one was meant to fail, and the console says so.
-    assert_eq!(visit.browser.complaints().unwrap().len(), 1);
+    let complaints = wait::until("a complaint", PATIENCE, || {
+        let complaints = visit.browser.complaints().unwrap();
+        (!complaints.is_empty()).then_some(complaints)
+    });
+    assert_eq!(complaints.unwrap().len(), 1);
 
     visit.browser.click(".auth-wrapper .authorize").unwrap();
     visit.browser.write("#auth-bearer-value", token).unwrap();
@@ -179,17 +183,14 @@ fn the_older_address_of_the_page_shows_the_same() {
     let hotel = Upstream::start().unwrap();
     let gateway = start(&hotel);
     let mut visit = Visit::to(&gateway, "/api/docs");
-    assert!(
-        visit
-            .browser
-            .text(".information-container .title")
-            .unwrap()
-            .contains("Portcullis")
-    );
-    let servers = visit.browser.text(".servers select").unwrap();
+    let title = ".information-container .title";
+    visit.browser.wait_for_text(title, "Portcullis").unwrap();
+    let servers = visit
+        .browser
+        .wait_for_text(".servers select", "https://gateway.example");
+    let servers = servers.unwrap();
     let first = servers.lines().next().unwrap_or_default();
     assert!(first.starts_with(&visit.base), "{servers}");
-    assert!(servers.contains("https://gateway.example"), "{servers}");
     visit.expect_no_complaint_and_no_other_host();
 }
 
@@ -198,29 +199,16 @@ fn redoc_shows_the_document() {
     let hotel = Upstream::start().unwrap();
     let gateway = start(&hotel);
     let mut visit = Visit::to(&gateway, "/redoc");
-    assert!(
-        visit
-            .browser
-            .text(".api-content h1")
-            .unwrap()
-            .contains("Portcullis")
-    );
-    assert!(
-        visit
-            .browser
-            .text(".api-content")
-            .unwrap()
-            .contains("/v1/auth/login")
-    );
+    for (place, words) in [
+        (".api-content h1", "Portcullis"),
+        (".api-content", "/v1/auth/login"),
+    ] {
+        visit.browser.wait_for_text(place, words).unwrap();
+    }
     // The search runs in a worker of the page's own making.
     visit.browser.write("input[type=text]", "breaker").unwrap();
-    assert!(
-        visit
-            .browser
-            .text("[data-role='search:results']")
-            .unwrap()
-            .contains("breaker")
-    );
+    let results = "[data-role='search:results']";
+    visit.browser.wait_for_text(results, "breaker").unwrap();
     visit.keep_picture("redoc.png");
     visit.expect_no_complaint_and_no_other_host();
 }

@@ -47,7 +47,7 @@ pub(crate) fn user(client: &mut Client, name: &str, resource: &str) -> String {
     let admin = client.log_in("admin", "admin", "portcullis").unwrap();
     let body = json!({ "username": name, "password": PASSWORD });
     let answer = client
-        .send(
+        .send_to_be_hashed(
             &Request::post("/v1/auth/register")
                 .bearer(&admin)
                 .json(&body),

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     sign_in_stage::start,
-    stage::{PASSWORD, audit_rows, sqlite},
+    stage::{PASSWORD, audit_rows, make_user, sqlite},
 };
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/mail_server");
@@ -35,16 +35,15 @@ fn gateway(smtp: &str, more: &str) -> Gateway {
         "registration: open\n  mail: {{ smtp: \"{smtp}\", from: Gateway <no-reply@example.com>, {LINKS}{more} }}"
     );
     let gateway = start(&mail);
-    let added = gateway
-        .house()
-        .command_with_input(&["user", "add", "alice", "--email", ADDRESS], PASSWORD)
-        .unwrap();
-    assert!(added.status.success());
+    let alice = ["alice", "--email", ADDRESS];
+    make_user(gateway.house(), &alice, PASSWORD);
     gateway
 }
 
 fn post(client: &mut Client, path: &str, body: &Value) -> (u16, String) {
-    let answer = client.send(&Request::post(path).json(body)).unwrap();
+    let answer = client
+        .send_to_be_hashed(&Request::post(path).json(body))
+        .unwrap();
     (answer.status, answer.code())
 }
 
@@ -174,7 +173,7 @@ fn who_registers_verifies_the_address_with_what_came_by_mail() {
     let mut client = gateway.client();
     let body = json!({ "email": "Eve+hotel@example.com", "password": PASSWORD });
     let registered = client
-        .send(&Request::post("/v1/auth/register").json(&body))
+        .send_to_be_hashed(&Request::post("/v1/auth/register").json(&body))
         .unwrap();
     assert_eq!(registered.status, 201, "{}", registered.text());
     let letter = &server.wait_for(1).unwrap()[0];

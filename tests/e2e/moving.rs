@@ -38,7 +38,9 @@ fn start(backend: &Upstream, replaced: &[(&str, &str)]) -> Gateway {
 }
 
 fn post(client: &mut Client, path: &str, body: &Value) -> Response {
-    client.send(&Request::post(path).json(body)).unwrap()
+    client
+        .send_to_be_hashed(&Request::post(path).json(body))
+        .unwrap()
 }
 
 fn get(client: &mut Client, path: &str, token: &str) -> Response {

@@ -89,7 +89,8 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn build() -> Self {
-        Self::with_limits("header_timeout: 10s")
+        // No head may be given up because the machine is slow, and no connection be closed that a test says must be.
+        Self::with_limits("header_timeout: 1h")
     }
 
     /// `limits` are entries of `server.limits`.
@@ -152,14 +153,20 @@ pub(crate) fn corp_token(claims: &Value) -> String {
 
 /// A user with [`PASSWORD`], made at the command line.
 pub(crate) fn add_user(house: &House, name: &str, role: &str) {
-    let added = house
-        .command_with_input(&["user", "add", name, "--role", role], PASSWORD)
-        .unwrap();
-    assert!(
-        added.status.success(),
-        "user add {name}: {}",
-        String::from_utf8_lossy(&added.stderr)
-    );
+    make_user(house, &[name, "--role", role], PASSWORD);
+}
+
+/// `arguments` are those of `user add`.
+pub(crate) fn make_user(house: &House, arguments: &[&str], password: &str) {
+    let arguments = [&["user", "add"], arguments].concat();
+    let added = wait::until("a password that is hashed", PATIENCE, || {
+        let added = house.command_with_input(&arguments, password).unwrap();
+        let said = String::from_utf8_lossy(&added.stderr).into_owned();
+        // A machine that is busy may come to it too late.
+        (!said.contains("waiting to be hashed")).then_some((added.status, said))
+    });
+    let (status, said) = added.unwrap();
+    assert!(status.success(), "{arguments:?}: {said}");
 }
 
 /// Reads the audit log until `enough` rows of this action satisfy the test, and returns them all.

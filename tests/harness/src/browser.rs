@@ -29,6 +29,8 @@ const DRIVER: &str = "chromedriver";
 
 /// A browser starts many processes; on a loaded machine that takes its time.
 const COMING_UP: Duration = Duration::from_secs(60);
+/// For one command to be carried out; to start it is one as well.
+const OBEYING: Duration = Duration::from_secs(120);
 /// For something to appear in a page.
 const APPEARING: Duration = Duration::from_secs(30);
 
@@ -58,7 +60,8 @@ impl Browser {
             identity: None,
         };
         let driver = Supervised::start(&service)?;
-        let mut client = Client::of(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let driver_at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut client = Client::of(driver_at).waiting(OBEYING);
         let session = wait::until("a browser", COMING_UP, || {
             let answer = client.send(&Request::post("/session").json(&wanted(directory.path())));
             text_at(&answer.ok()?.json(), "/value/sessionId")
@@ -108,6 +111,16 @@ impl Browser {
                 .filter(|text| !text.is_empty())
                 .map(str::to_owned)
         })
+    }
+
+    /// Waits until the text of an element, as it is shown, has these words in it.
+    pub fn wait_for_text(&mut self, selector: &str, words: &str) -> anyhow::Result<String> {
+        let mut last = String::new();
+        let found = wait::until(&format!("{words} at {selector}"), APPEARING, || {
+            last = self.text(selector).ok()?;
+            last.contains(words).then(|| last.clone())
+        });
+        found.with_context(|| last)
     }
 
     /// What a function body returns; a promise is waited for.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, pki_types::ServerName};
 
 use crate::{
-    wait::{Deadline, PATIENCE},
+    wait::{self, Deadline, PATIENCE},
     wire::{Body, Ending, Head, Wire},
 };
 
@@ -246,6 +246,7 @@ pub struct Client {
     to: SocketAddr,
     source: Ipv4Addr,
     socket: Option<Socket>,
+    patience: Duration,
 }
 
 impl Client {
@@ -259,7 +260,14 @@ impl Client {
             to,
             source,
             socket: None,
+            patience: PATIENCE,
         }
+    }
+
+    /// One that waits for so long for each answer.
+    #[must_use]
+    pub fn waiting(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     pub fn get(&mut self, target: &str) -> anyhow::Result<Response> {
@@ -281,6 +289,16 @@ impl Client {
         }
     }
 
+    /// As [`Self::send`], where a password is hashed: a machine that is busy may come to it too late, and the gateway
+    /// then asks to come again.
+    pub fn send_to_be_hashed(&mut self, request: &Request) -> anyhow::Result<Response> {
+        wait::until("a turn to be hashed", PATIENCE, || {
+            let answer = self.send(request);
+            let is_put_off = |answer: &Response| answer.code() == "overloaded";
+            (!answer.as_ref().is_ok_and(is_put_off)).then_some(answer)
+        })?
+    }
+
     /// The access token of a sign-in that must succeed.
     pub fn log_in(
         &mut self,
@@ -290,7 +308,7 @@ impl Client {
     ) -> anyhow::Result<String> {
         let body =
             serde_json::json!({ "username": username, "password": password, "resource": resource });
-        let answer = self.send(&Request::post("/v1/auth/login").json(&body))?;
+        let answer = self.send_to_be_hashed(&Request::post("/v1/auth/login").json(&body))?;
         ensure!(
             answer.status == 200,
             "sign-in of {username}: {} {}",
@@ -310,7 +328,7 @@ impl Client {
 
     fn exchange(&self, socket: &mut Socket, request: &Request) -> Result<Response, Ending> {
         socket.send(request.bytes(self.to));
-        socket.response_to(request.method, PATIENCE)
+        socket.response_to(request.method, self.patience)
     }
 
     fn keep(

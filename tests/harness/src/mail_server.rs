@@ -21,6 +21,8 @@ use crate::{
 };
 
 const COMING_UP: Duration = Duration::from_secs(30);
+/// What could not be handed in is tried again after a minute at the latest.
+const ARRIVING: Duration = Duration::from_secs(120);
 
 /// A server that is running. Stopped when dropped; another may be started at the same address.
 pub struct MailServer {
@@ -109,7 +111,7 @@ impl MailServer {
 
     /// Once there are as many.
     pub fn wait_for(&self, count: usize) -> anyhow::Result<Vec<Taken>> {
-        wait::until(&format!("{count} letters"), wait::PATIENCE, || {
+        wait::until(&format!("{count} letters"), ARRIVING, || {
             let letters = self.letters();
             (letters.len() >= count).then_some(letters)
         })

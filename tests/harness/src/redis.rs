@@ -24,7 +24,7 @@ use crate::{
 pub use several::{Cluster, Sentinels};
 
 const ATTEMPTS: usize = 3;
-const COMING_UP: Duration = Duration::from_secs(10);
+const COMING_UP: Duration = Duration::from_secs(30);
 
 /// Stopped when dropped. Keeps nothing on disk: tests that want persistence ask for it with `CONFIG SET`.
 pub struct Redis {
