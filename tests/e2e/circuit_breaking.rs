@@ -63,14 +63,15 @@ fn five_failures_open_the_breaker_of_that_backend_only() {
     );
 }
 
-/// The shipped file opens for a minute; this one for a second, with an upstream that counts.
+/// The shipped file opens for a minute; this one for as long as a slow machine needs to ask once more, with an upstream
+/// that counts.
 fn short_breaker(upstream: SocketAddr) -> Gateway {
     stage::start(|places| {
         let server = stage::server(places, "");
         format!(
             "{server}
 upstreams:
-  sick: {{ endpoints: [{upstream}], circuit_breaker: {{ consecutive_failures: 5, open_for: 1s }} }}
+  sick: {{ endpoints: [{upstream}], circuit_breaker: {{ consecutive_failures: 5, open_for: 10s }} }}
 routes:
   - {{ name: sick, match: {{ path: /sick/** }}, upstream: sick, auth: public }}
 "
@@ -93,25 +94,18 @@ fn an_open_breaker_leaves_the_backend_in_peace_until_one_probe_closes_it() {
     );
     upstream.reacts_with(Reaction::ok());
     let refused = client.get("/sick/x").unwrap();
-    assert_eq!(
-        (refused.code().as_str(), refused.field("retry-after")),
-        ("circuit-open", Some("1"))
-    );
+    assert_eq!(refused.code(), "circuit-open");
+    let wait: u64 = refused.field("retry-after").unwrap().parse().unwrap();
+    assert!((1..=10).contains(&wait), "{wait}");
     assert_eq!(
         upstream.count(),
         5,
         "an open breaker must not contact the backend"
     );
-    let (closed, took) = wait::timed(|| {
-        wait::until("a closed breaker", PATIENCE, || {
-            (client.get("/sick/x").unwrap().status == 200).then_some(())
-        })
+    let closed = wait::until("a closed breaker", PATIENCE, || {
+        (client.get("/sick/x").unwrap().status == 200).then_some(())
     });
     closed.unwrap();
-    assert!(
-        took < Duration::from_secs(10),
-        "open_for is one second, closing took {took:?}"
-    );
     assert_eq!(upstream.count(), 6, "exactly one probe closes it");
     assert_eq!(client.get("/sick/x").unwrap().status, 200);
     let metrics = gateway.metrics().unwrap();

@@ -7,6 +7,7 @@ use portcullis_harness::{
     gateway::Gateway,
     http2::{Answer, Http2},
     secured_upstream::{Reply, SecuredUpstream},
+    wait::{self, PATIENCE},
 };
 
 use crate::{stage, tls_stage};
@@ -22,6 +23,11 @@ struct Stage {
 
 impl Stage {
     fn build() -> Self {
+        Self::with_timeout("1h")
+    }
+
+    /// Of a call as a whole.
+    fn with_timeout(request: &str) -> Self {
         let (upstream, authority) = (
             SecuredUpstream::http2().unwrap(),
             Authority::new("test").unwrap(),
@@ -36,7 +42,7 @@ upstreams:
   calls:
     endpoints: [{address}]
     protocol: h2c
-    timeouts: {{ request: 1s }}
+    timeouts: {{ request: {request} }}
     circuit_breaker: {{ consecutive_failures: 3, open_for: 600s }}
 rate_limits:
   once: {{ key: ip, limit: 1/1h }}
@@ -154,7 +160,7 @@ fn a_call_that_is_refused_is_told_so_in_grpc() {
 
 #[test]
 fn a_call_that_is_not_answered_in_time_exceeds_its_deadline() {
-    let mut stage = Stage::build();
+    let mut stage = Stage::with_timeout("1s");
     stage.upstream.decides(|_| Reply {
         held: true,
         ..Reply::ok()
@@ -198,12 +204,10 @@ fn what_is_no_call_is_refused_in_http() {
         (answer.status, answer.code().as_str()),
         (401, "authentication-required")
     );
-    let metrics = stage.gateway.metrics().unwrap();
-    assert_eq!(
-        metrics.sum(
-            "portcullis_rejections_total",
-            &[("code", "authentication-required")]
-        ),
-        1.0
-    );
+    let counted = || {
+        let metrics = stage.gateway.metrics().unwrap();
+        let code = [("code", "authentication-required")];
+        (metrics.sum("portcullis_rejections_total", &code) == 1.0).then_some(())
+    };
+    wait::until("it to be counted", PATIENCE, counted).unwrap();
 }

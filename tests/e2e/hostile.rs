@@ -4,11 +4,10 @@
 //! same connection; either way an honest request comes last, and the upstream must have seen exactly what the case
 //! allows and then that one. A request smuggled past the gateway would stand between the two, or take its place.
 
-use std::time::Duration;
-
 use portcullis_harness::{
     client::{Response, Socket},
     upstream::Received,
+    wait::PATIENCE,
     wire::Ending,
 };
 
@@ -17,7 +16,6 @@ use crate::stage::Stage;
 /// In a list of statuses: the connection is closed without an answer.
 pub(crate) const CLOSED: u16 = 0;
 
-const SOON: Duration = Duration::from_secs(10);
 const HONEST: &str = "GET /open/honest HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
 /// One row of a table.
@@ -132,7 +130,7 @@ fn attempt(stage: &Stage, case: &Case) -> Result<(), String> {
     if case.ends_sending {
         socket.finish();
     }
-    let status = status(socket.response_within(SOON))?;
+    let status = status(socket.response())?;
     if !case.statuses.contains(&status) {
         return Err(format!(
             "answered with {status}, not with one of {:?}",
@@ -171,7 +169,7 @@ fn status(response: Result<Response, Ending>) -> Result<u16, String> {
 /// The connection closes, or serves an honest request; where it closes, another connection does.
 fn follow_up(stage: &Stage, case: &Case, mut socket: Socket, status: u16) -> Result<(), String> {
     if status != CLOSED && !case.must_close && !case.ends_sending && socket.send(HONEST) {
-        match socket.response_within(SOON) {
+        match socket.response() {
             Ok(response) if response.status == 200 => return Ok(()),
             Ok(response) => {
                 return Err(format!(
@@ -182,13 +180,13 @@ fn follow_up(stage: &Stage, case: &Case, mut socket: Socket, status: u16) -> Res
             Err(ending) if ending.is_close() => {}
             Err(ending) => return Err(format!("an honest request behind it: {ending}")),
         }
-    } else if !socket.closes_within(SOON) {
+    } else if !socket.closes_within(PATIENCE) {
         return Err("the connection stays open".to_owned());
     }
     let mut other =
         Socket::connect(stage.gateway.address()).map_err(|error| format!("{error:#}"))?;
     other.send(HONEST);
-    match other.response_within(SOON) {
+    match other.response() {
         Ok(response) if response.status == 200 => Ok(()),
         outcome => Err(format!("an honest request afterwards: {outcome:?}")),
     }

@@ -1,7 +1,7 @@
 //! Hosts, targets, methods and versions that try to be another request than they seem. `/admin` stands for any route
 //! with a rule, `/open` for one without.
 
-use portcullis_harness::client::Socket;
+use portcullis_harness::{client::Socket, wait::PATIENCE};
 
 use crate::{
     hostile::{CLOSED, Case, check, clean, passed, refused},
@@ -372,9 +372,7 @@ fn a_client_that_waits_for_leave_gets_it_and_its_body_arrives_once() {
     let stage = Stage::build();
     let mut socket = Socket::connect(stage.gateway.address()).unwrap();
     socket.send("POST /open/x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
-    let leave = socket
-        .head_within(std::time::Duration::from_secs(5))
-        .unwrap();
+    let leave = socket.head_within(PATIENCE).unwrap();
     assert!(leave.first_line.contains(" 100 "), "{leave:?}");
     socket.send("hello");
     assert_eq!(socket.response().unwrap().status, 200);

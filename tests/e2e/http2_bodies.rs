@@ -95,10 +95,9 @@ fn a_body_that_stops_is_the_clients_fault_and_not_the_upstreams() {
     // As many as would open the breaker, were they failures; the route allows 2 s.
     let stopped: Vec<_> = (0..4)
         .map(|_| {
-            let mut open = http2.open(post("/small/x"), false).unwrap();
-            open.body
-                .send_data(Bytes::from("half of it"), false)
-                .unwrap();
+            let mut open = http2.open(post("/brief/x"), false).unwrap();
+            // A machine that stalls may send it too late, and then nothing came at all.
+            drop(open.body.send_data(Bytes::from("half of it"), false));
             open
         })
         .collect();
@@ -112,7 +111,7 @@ fn a_body_that_stops_is_the_clients_fault_and_not_the_upstreams() {
     wait_for_none_in_flight(&stage);
     assert_eq!(stage.upstream.count(), 0);
     assert_eq!(
-        http2.get("https://a.test/small/x").unwrap().status,
+        http2.get("https://a.test/open/x").unwrap().status,
         200,
         "the breaker is closed"
     );
@@ -120,10 +119,11 @@ fn a_body_that_stops_is_the_clients_fault_and_not_the_upstreams() {
 
 #[test]
 fn an_answer_that_is_whole_does_not_wait_for_the_rest_of_a_body() {
-    let stage = TlsStage::with_limits("idle_timeout: 1s");
-    let mut http2 = stage.http2();
+    // As long as a connection may be without a stream, too: between two of them a slow machine is not to lose it.
+    let stage = TlsStage::with_limits("idle_timeout: 5s");
     for answer in [Reaction::answer(200, "early"), Reaction::answer(204, "")] {
         stage.upstream.reacts_with(answer.before_the_body());
+        let mut http2 = stage.http2();
         let mut open = http2.open(post("/open/x"), false).unwrap();
         open.body
             .send_data(Bytes::from("half of it"), false)
@@ -132,12 +132,7 @@ fn an_answer_that_is_whole_does_not_wait_for_the_rest_of_a_body() {
         // The stream is held open while the answer is read, and after.
         let answer = http2.answer_of(open.answer).unwrap();
         assert!(matches!(answer.status, 200 | 204), "{answer:?}");
-        let (ended, took) = wait::timed(|| {
-            wait::until("the end of the request", Duration::from_secs(10), || {
-                (in_flight(&stage) == 0.0).then_some(())
-            })
-        });
-        assert!(ended.is_ok(), "still in flight after {took:?}");
+        wait_for_none_in_flight(&stage);
         drop(body);
     }
     let metrics = stage.gateway.metrics().unwrap();
@@ -147,7 +142,7 @@ fn an_answer_that_is_whole_does_not_wait_for_the_rest_of_a_body() {
 
 #[test]
 fn a_client_that_reads_nothing_holds_no_more_than_its_window() {
-    let stage = TlsStage::with_limits("idle_timeout: 1s");
+    let stage = TlsStage::with_limits("idle_timeout: 5s");
     stage
         .upstream
         .reacts_with(Reaction::answer(200, &"a".repeat(2 << 20)));

@@ -65,7 +65,8 @@ upstreams:
     circuit_breaker: {{ consecutive_failures: 3 }}
 routes:
   - {{ name: open, match: {{ path: /open/** }}, upstream: hotel, auth: public }}
-  - {{ name: small, match: {{ path: /small/** }}, upstream: hotel, auth: public, body: 1KiB, timeout: 2s }}
+  - {{ name: small, match: {{ path: /small/** }}, upstream: hotel, auth: public, body: 1KiB }}
+  - {{ name: brief, match: {{ path: /brief/** }}, upstream: hotel, auth: public, timeout: 2s }}
   - name: admin
     match: {{ path: /admin/** }}
     upstream: hotel

@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 
 use crate::stage::{self, PASSWORD, now};
 
+/// No token is worth more work than a machine does in this time, however busy it is otherwise.
+const LONG: Duration = Duration::from_secs(20);
+
 pub(crate) const OUR_SECRET: &str = "the secret of our own tokens, 32+";
 
 /// A gateway whose own tokens the test can sign as well, and which takes those of `corp` by its public key.
@@ -137,7 +140,7 @@ impl Table<'_> {
         if seen != expected {
             self.fail(name, &format!("the upstream saw {seen} requests"));
         }
-        if took > Duration::from_secs(2) {
+        if took > LONG {
             self.fail(name, &format!("it took {took:?}"));
         }
         if let Some(complaint) = complaint(&answer) {
