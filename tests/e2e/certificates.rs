@@ -52,6 +52,12 @@ fn wait_for_reload(stage: &TlsStage, outcome: &str, before: f64) {
         .unwrap_or_else(|error| panic!("{error}: {}", stage.gateway.stderr()));
 }
 
+fn wait_for_log(stage: &TlsStage, words: &str) {
+    let told = || stage.gateway.stderr().contains(words).then_some(());
+    wait::until(words, PATIENCE, told)
+        .unwrap_or_else(|error| panic!("{error}: {}", stage.gateway.stderr()));
+}
+
 #[test]
 fn a_renewed_certificate_is_shown_without_a_restart_and_without_a_failed_handshake() {
     let (stage, first) = stage();
@@ -102,11 +108,7 @@ fn a_certificate_that_cannot_be_used_leaves_the_one_before() {
     let mut socket = stage.http1("a.test").unwrap();
     assert_eq!(shown(&socket).0, first.der());
     assert!(answers(&mut socket));
-    let told = stage.gateway.stderr();
-    assert!(
-        told.contains("is not the key of this certificate"),
-        "{told}"
-    );
+    wait_for_log(&stage, "is not the key of this certificate");
     // The other half of the renewal arrives.
     fs::copy(&other.certificate, &first.certificate).unwrap();
     wait_until_shown(&stage, &other);
@@ -127,7 +129,7 @@ fn the_end_of_a_certificate_is_a_metric_and_a_line_in_the_log() {
     over.replace(&first.certificate, &first.key).unwrap();
     let expired = || (expiry() == 1_009_843_200.0).then_some(());
     wait::until("the metric of the expired one", PATIENCE, expired).unwrap();
-    assert!(stage.gateway.stderr().contains("has expired"));
+    wait_for_log(&stage, "has expired");
 }
 
 #[test]

@@ -205,9 +205,11 @@ fn a_client_that_leaves_gives_its_place_back() {
         }
         check_refusal(&stage.ask("/scarce/x"), "single", 1);
         drop(waiting);
+        // What the rate refuses had its place and keeps none, so that the next one finds it free.
         wait::until("its place", PATIENCE, || {
             let answer = stage.ask("/scarce/x");
-            (!answer.field("ratelimit-policy")?.contains("concurrent")).then_some(())
+            let policy = answer.field("ratelimit-policy")?;
+            (answer.status == 429 && !policy.contains("concurrent")).then_some(())
         })
         .unwrap();
     }
