@@ -334,7 +334,7 @@ fn three_replicas_share_users_and_limits() {
             ),
             ("hotel.internal:9001", hotel.address().to_string()),
             // A slow machine must not look like a store that is away.
-            ("timeout: 5ms", String::from("timeout: 2s")),
+            ("timeout: 5ms", String::from("timeout: 10s")),
         ]);
         replaced
     };
@@ -346,16 +346,20 @@ fn three_replicas_share_users_and_limits() {
         .log_in("saad", PASSWORD, "hotel")
         .unwrap();
     let mut clients: Vec<Client> = gateways.iter().map(Gateway::client).collect();
-    let mut statuses = Vec::new();
-    for turn in 0..90 {
+    let mut ask = |turn: usize| {
         let request = Request::get("/hotel/rooms").bearer(&token);
-        statuses.push(clients[turn % 3].send(&request).unwrap().status);
-    }
+        clients[turn % 3].send(&request).unwrap().status
+    };
+    let (statuses, took) = wait::timed(|| (0..90).map(&mut ask).collect::<Vec<u16>>());
     let passed = statuses.iter().filter(|status| **status == 200).count();
     let refused = statuses.iter().filter(|status| **status == 429).count();
     assert_eq!(passed + refused, 90, "{statuses:?}");
-    // Sixty a minute over all three; what trickles in while the test runs is a few at the most.
-    assert!((60..75).contains(&passed), "{passed} passed");
+    // Sixty a minute over all three, and one more for each second that the test takes.
+    let trickled = usize::try_from(took.as_secs()).unwrap() + 1;
+    assert!(
+        (60..=60 + trickled).contains(&passed),
+        "{passed} passed in {took:?}"
+    );
 }
 
 #[test]
@@ -451,15 +455,14 @@ fn websocket_opens_for_who_may_join_and_counts_the_tunnel() {
     };
     wait::until("keys", PATIENCE, || (status(&joins) == 101).then_some(())).unwrap();
     assert_eq!((status(""), status(&reads)), (401, 403));
-    wait::until("no tunnel of before", PATIENCE, || {
-        (chat.open() == 0).then_some(())
-    })
-    .unwrap();
+    // The place of the tunnel of before comes back a moment after its end.
+    let place = || match open(&joins) {
+        Opening::Open(socket) => Some(socket),
+        Opening::Refused(429) => None,
+        Opening::Refused(status) => panic!("refused with {status}"),
+    };
     let mut tunnels: Vec<_> = (0..5)
-        .map(|_| match open(&joins) {
-            Opening::Open(socket) => socket,
-            Opening::Refused(status) => panic!("refused with {status}"),
-        })
+        .map(|_| wait::until("a place", PATIENCE, place).unwrap())
         .collect();
     assert_eq!(tunnels[0].ask("hello").unwrap(), b"hello");
     assert_eq!(status(&joins), 429, "five tunnels are what a user may hold");

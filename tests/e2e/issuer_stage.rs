@@ -118,15 +118,8 @@ impl Stage {
         stage
     }
 
-    /// By the metric, which costs no question: keys that were had are young again.
     pub(crate) fn wait_for_keys(&self, issuer: &str) {
-        let said = format!("\"issuer\":\"{issuer}\"");
-        wait::until("the keys of an issuer", PATIENCE, || {
-            let log = self.gateway.stderr();
-            let had = |line: &str| line.contains("are in force") && line.contains(&said);
-            log.lines().any(had).then_some(())
-        })
-        .unwrap();
+        wait_for_keys(&self.gateway, issuer);
     }
 
     pub(crate) fn ask(&self, path: &str, token: &str) -> Response {
@@ -162,6 +155,17 @@ impl Stage {
         })
         .unwrap();
     }
+}
+
+/// By the log, which costs no question.
+pub(crate) fn wait_for_keys(gateway: &Gateway, issuer: &str) {
+    let said = format!("\"issuer\":\"{issuer}\"");
+    wait::until("the keys of an issuer", PATIENCE, || {
+        let log = gateway.stderr();
+        let had = |line: &str| line.contains("are in force") && line.contains(&said);
+        log.lines().any(had).then_some(())
+    })
+    .unwrap();
 }
 
 pub(crate) fn configuration(places: &Places, upstream: SocketAddr, issuers: &str) -> String {
