@@ -97,13 +97,11 @@ impl AuthService {
             return Err(self.refuse_code(&failure, "user-changed"));
         };
         let entitlement = self.entitlement_of(&waiting, &user)?;
-        let used = self.check_code(&user, code, &failure).await?;
-        let events = self.success_events(&user, code, call);
-        let redeemed = self
-            .store
-            .redeem_challenge(&hash, &user.id, used, &events)
-            .await;
-        self.unless_used(redeemed, &failure)?;
+        let redeem = |used, events: Vec<Event>| {
+            let (store, hash, user) = (&self.store, &hash, &user);
+            async move { store.redeem_challenge(hash, &user.id, used, &events).await }
+        };
+        self.use_code((&user, code), &failure, call, redeem).await?;
         let success = self.event(
             call,
             Action::LoginSuccess,
@@ -143,9 +141,27 @@ impl AuthService {
         entitle(&self.config, user, &wanted).map_err(|_no| refused())
     }
 
-    /// Whether the code is right. It must still be used, in one change with what it is for. `failure` is what the log is
-    /// told of a wrong one.
-    pub(crate) async fn check_code<'c>(
+    /// Uses a code that is right, in one change with what it is for and with the events that tell of the code. `failure` is
+    /// what the log is told of one that is wrong, or was used before.
+    pub(crate) async fn use_code<'c, F>(
+        &self,
+        (user, code): (&User, &'c Code),
+        failure: &Event,
+        call: &Call,
+        purpose: impl FnOnce(UsedCode<'c>, Vec<Event>) -> F,
+    ) -> Result<(), Refusal>
+    where
+        F: Future<Output = Result<(), StoreError>>,
+    {
+        let used = self.check_code(user, code, failure).await?;
+        match purpose(used, self.success_events(user, code, call)).await {
+            Err(StoreError::Conflict) => Err(self.refuse_code(failure, "used-or-unknown-code")),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    /// Whether the code is right. It must still be used.
+    async fn check_code<'c>(
         &self,
         user: &User,
         code: &'c Code,
@@ -170,18 +186,6 @@ impl AuthService {
         }
     }
 
-    /// Of what a code was used in, the refusal if it or the challenge had been used before.
-    pub(crate) fn unless_used(
-        &self,
-        outcome: Result<(), StoreError>,
-        failure: &Event,
-    ) -> Result<(), Refusal> {
-        match outcome {
-            Err(StoreError::Conflict) => Err(self.refuse_code(failure, "used-or-unknown-code")),
-            outcome => Ok(outcome?),
-        }
-    }
-
     pub(crate) fn mfa_failure(&self, call: &Call, actor: Party) -> Event {
         self.event(call, Action::MfaFailure, Outcome::Refused, actor)
     }
@@ -191,8 +195,7 @@ impl AuthService {
         Rejection::InvalidCredentials.into()
     }
 
-    /// What the log is told of a right code, in one change with its use.
-    pub(crate) fn success_events(&self, user: &User, code: &Code, call: &Call) -> Vec<Event> {
+    fn success_events(&self, user: &User, code: &Code, call: &Call) -> Vec<Event> {
         let event = |action| {
             self.event(call, action, Outcome::Success, party_of(user))
                 .because(code.kind())

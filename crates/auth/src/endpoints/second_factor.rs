@@ -11,7 +11,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use portcullis_audit::Action;
+use portcullis_audit::{Action, Event};
 use portcullis_policy::rejection::Rejection;
 use portcullis_store::{FirstCode, TotpSecret, User};
 use serde::{Deserialize, Serialize};
@@ -181,10 +181,7 @@ async fn confirm(
     caller: Caller,
     InBody(confirmation): InBody<Confirmation>,
 ) -> Result<Response, Refusal> {
-    let code = code(&confirmation.code)?;
-    service
-        .confirm_password(&caller, confirmation.password, &call)
-        .await?;
+    let code = service.code_of(confirmation, &caller, &call).await?;
     let (user, recovery_codes) = service.confirm_totp(&caller.user, &code, &call).await?;
     let mut token = service.next_session(&caller, &user, &call).await;
     let cookie = token.as_mut().and_then(Issued::take_cookie);
@@ -251,10 +248,7 @@ async fn replace_recovery_codes(
     caller: Caller,
     InBody(confirmation): InBody<Confirmation>,
 ) -> Result<Response, Refusal> {
-    let code = code(&confirmation.code)?;
-    service
-        .confirm_password(&caller, confirmation.password, &call)
-        .await?;
+    let code = service.code_of(confirmation, &caller, &call).await?;
     let recovery_codes = service
         .replace_recovery_codes(&caller.user, &code, &call)
         .await?;
@@ -274,6 +268,19 @@ fn example() -> RecoveryCodes {
 }
 
 impl AuthService {
+    /// Behind a password that is right.
+    async fn code_of(
+        &self,
+        confirmation: Confirmation,
+        caller: &Caller,
+        call: &Call,
+    ) -> Result<Code, Refusal> {
+        let code = code(&confirmation.code)?;
+        self.confirm_password(caller, confirmation.password, call)
+            .await?;
+        Ok(code)
+    }
+
     async fn begin_totp(&self, user: &User, call: &Call) -> Result<App, Refusal> {
         let account = user.username.as_deref().or(user.email.as_deref());
         let app = App::new(place(&self.config.issuer), account.unwrap_or(&user.id))?;
@@ -352,11 +359,12 @@ impl AuthService {
         }
         let code = code.ok_or_else(|| malformed_field(NO_CODE))?;
         let failure = self.mfa_failure(call, party_of(user));
-        let used = self.check_code(user, code, &failure).await?;
-        let mut events = self.success_events(user, code, call);
-        events.push(removed);
-        let outcome = self.store.remove_totp(&user.id, Some(used), &events).await;
-        self.unless_used(outcome, &failure)
+        let store = &self.store;
+        let remove = |used, mut events: Vec<Event>| async move {
+            events.push(removed);
+            store.remove_totp(&user.id, Some(used), &events).await
+        };
+        self.use_code((user, code), &failure, call, remove).await
     }
 
     async fn replace_recovery_codes(
@@ -366,15 +374,16 @@ impl AuthService {
         call: &Call,
     ) -> Result<Vec<String>, Refusal> {
         let failure = self.mfa_failure(call, party_of(user));
-        let used = self.check_code(user, code, &failure).await?;
         let (shown, kept) = new_recovery_codes()?;
-        let mut events = self.success_events(user, code, call);
-        events.push(self.own_event(Action::RecoveryCodesReplaced, user, call));
-        let outcome = self
-            .store
-            .replace_recovery_codes(&user.id, used, &kept, &events)
-            .await;
-        self.unless_used(outcome, &failure)?;
+        let (store, kept) = (&self.store, &kept);
+        let replaced = self.own_event(Action::RecoveryCodesReplaced, user, call);
+        let replace = |used, mut events: Vec<Event>| async move {
+            events.push(replaced);
+            store
+                .replace_recovery_codes(&user.id, used, kept, &events)
+                .await
+        };
+        self.use_code((user, code), &failure, call, replace).await?;
         Ok(shown)
     }
 }
