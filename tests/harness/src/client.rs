@@ -289,12 +289,12 @@ impl Client {
         }
     }
 
-    /// As [`Self::send`], where a password is hashed: a machine that is busy may come to it too late, and the gateway
-    /// then asks to come again.
+    /// As [`Self::send`], where a password is hashed and a session is kept: a machine that is busy may come to it too late, and
+    /// the gateway then asks to come again.
     pub fn send_to_be_hashed(&mut self, request: &Request) -> anyhow::Result<Response> {
         wait::until("a turn to be hashed", PATIENCE, || {
             let answer = self.send(request);
-            let is_put_off = |answer: &Response| answer.code() == "overloaded";
+            let is_put_off = |answer: &Response| answer.status == 503;
             (!answer.as_ref().is_ok_and(is_put_off)).then_some(answer)
         })?
     }

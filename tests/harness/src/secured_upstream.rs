@@ -20,6 +20,8 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
+use crate::wait::PATIENCE;
+
 /// A request as it arrived, whole.
 #[derive(Clone, Debug)]
 pub struct Asked {
@@ -161,9 +163,10 @@ impl SecuredUpstream {
 }
 
 impl Drop for SecuredUpstream {
+    /// Once it has returned, the port refuses and no connection is left.
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            runtime.shutdown_timeout(PATIENCE);
         }
     }
 }

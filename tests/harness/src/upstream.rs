@@ -5,10 +5,10 @@ use std::{
     io::Write,
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use anyhow::Context;
 use rustix::net::sockopt::set_socket_linger;
 
 use crate::{
-    wait::Deadline,
+    wait::{self, Deadline, PATIENCE},
     wire::{Body, Ending, Head, Wire},
 };
 
@@ -59,6 +59,8 @@ pub struct Reaction {
 enum Step {
     Send(Vec<u8>),
     Pause(Duration),
+    /// Until [`Upstream::let_go`].
+    Wait,
     /// Until the gateway closes.
     Hang,
     Close,
@@ -126,6 +128,13 @@ impl Reaction {
         self
     }
 
+    /// Not before [`Upstream::let_go`].
+    #[must_use]
+    pub fn held(mut self) -> Self {
+        self.steps.insert(0, Step::Wait);
+        self
+    }
+
     /// As soon as the head is there, without reading the body.
     #[must_use]
     pub fn before_the_body(self) -> Self {
@@ -147,6 +156,7 @@ type React = dyn Fn(&Head) -> Reaction + Send + Sync;
 pub struct Upstream {
     address: SocketAddr,
     shared: Arc<Shared>,
+    accepting: JoinHandle<()>,
 }
 
 struct Shared {
@@ -157,6 +167,19 @@ struct Shared {
     /// By connection, to end them when the upstream goes.
     streams: Mutex<HashMap<usize, TcpStream>>,
     stopped: AtomicBool,
+    has_let_go: Mutex<bool>,
+    letting_go: Condvar,
+}
+
+impl Shared {
+    fn wait_until_let_go(&self) {
+        let held = locked(&self.has_let_go);
+        let waited = self
+            .letting_go
+            .wait_timeout_while(held, IDLE, |has_let_go| !*has_let_go);
+        // Whatever came of it, the wait is over.
+        drop(waited);
+    }
 }
 
 impl Upstream {
@@ -177,12 +200,18 @@ impl Upstream {
             connections: AtomicUsize::new(0),
             streams: Mutex::default(),
             stopped: AtomicBool::new(false),
+            has_let_go: Mutex::default(),
+            letting_go: Condvar::new(),
         });
         let accepting = Arc::clone(&shared);
-        thread::Builder::new()
+        let accepting = thread::Builder::new()
             .name("upstream".to_owned())
             .spawn(move || accept(&listener, &accepting))?;
-        Ok(Self { address, shared })
+        Ok(Self {
+            address,
+            shared,
+            accepting,
+        })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -197,6 +226,12 @@ impl Upstream {
     /// From now on, by what the head says.
     pub fn decides(&self, react: impl Fn(&Head) -> Reaction + Send + Sync + 'static) {
         *locked(&self.shared.react) = Arc::new(react);
+    }
+
+    /// Lets everything be answered that was held, and from now on everything at once.
+    pub fn let_go(&self) {
+        *locked(&self.shared.has_let_go) = true;
+        self.shared.letting_go.notify_all();
     }
 
     /// How many requests have arrived whole.
@@ -221,14 +256,22 @@ impl Upstream {
 }
 
 impl Drop for Upstream {
+    /// Once it has returned, the port refuses and no connection is left.
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
+        let ended = wait::until("the end of an upstream", PATIENCE, || {
+            // Wakes the accepting thread, which then sees that it is over.
+            drop(TcpStream::connect(self.address));
+            self.accepting.is_finished().then_some(())
+        });
+        if let Err(error) = ended {
+            eprintln!("an upstream at {} goes on: {error}", self.address);
+        }
         for (_, stream) in locked(&self.shared.streams).drain() {
             // Whoever has gone already needs no goodbye.
             drop(stream.shutdown(Shutdown::Both));
         }
-        // Wakes the accepting thread, which then sees that it is over.
-        drop(TcpStream::connect(self.address));
+        self.let_go();
     }
 }
 
@@ -260,7 +303,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 
 fn serve(wire: &mut Wire, connection: usize, shared: &Shared) {
     while let Some(reaction) = receive(wire, connection, shared) {
-        if !reaction.steps.into_iter().all(|step| carry_out(step, wire)) {
+        let mut steps = reaction.steps.into_iter();
+        if !steps.all(|step| carry_out(step, wire, shared)) {
             return;
         }
     }
@@ -309,11 +353,15 @@ fn note_break(shared: &Shared, ending: Ending, bytes: Vec<u8>) {
 }
 
 /// Whether the connection goes on.
-fn carry_out(step: Step, wire: &mut Wire) -> bool {
+fn carry_out(step: Step, wire: &mut Wire, shared: &Shared) -> bool {
     match step {
         Step::Send(bytes) => wire.stream().write_all(&bytes).is_ok(),
         Step::Pause(length) => {
             thread::sleep(length);
+            true
+        }
+        Step::Wait => {
+            shared.wait_until_let_go();
             true
         }
         Step::Hang => {
@@ -338,9 +386,7 @@ fn carry_out(step: Step, wire: &mut Wire) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::Socket;
-
-    const SOON: Duration = Duration::from_secs(5);
+    use crate::{client::Socket, wait::SOON};
 
     #[test]
     fn it_keeps_what_it_was_sent_and_answers_as_told() {
@@ -379,6 +425,28 @@ mod tests {
         let mut socket = Socket::connect(upstream.address()).unwrap();
         socket.send("GET / HTTP/1.1\r\n\r\n");
         assert_eq!(socket.response_within(SOON).unwrap_err(), Ending::CutOff);
+    }
+
+    #[test]
+    fn what_is_held_is_answered_once_it_is_let_go() {
+        let upstream = Upstream::start().unwrap();
+        upstream.reacts_with(Reaction::ok().held());
+        let mut socket = Socket::connect(upstream.address()).unwrap();
+        socket.send("GET / HTTP/1.1\r\n\r\n");
+        let early = socket.response_within(Duration::from_millis(200));
+        assert_eq!(early.unwrap_err(), Ending::TimedOut);
+        upstream.let_go();
+        assert_eq!(socket.response_within(SOON).unwrap().text(), "ok");
+    }
+
+    #[test]
+    fn nobody_is_left_to_answer_once_it_is_gone() {
+        let upstream = Upstream::start().unwrap();
+        let address = upstream.address();
+        let mut socket = Socket::connect(address).unwrap();
+        drop(upstream);
+        assert!(Socket::connect(address).is_err());
+        assert!(socket.closes_within(SOON));
     }
 
     #[test]
