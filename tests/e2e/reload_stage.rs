@@ -18,6 +18,7 @@ use portcullis_harness::{
 };
 use rustix::process::Signal;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::stage;
 
@@ -58,8 +59,11 @@ pub(crate) fn echo_targets(upstream: &Upstream) {
     });
 }
 
+/// At once, so that nobody reads half of it.
 pub(crate) fn write(gateway: &Gateway, text: &str) {
-    fs::write(gateway.house().path("gateway.yaml"), text).unwrap();
+    let aside = gateway.house().path("gateway.yaml.new");
+    fs::write(&aside, text).unwrap();
+    fs::rename(aside, gateway.house().path("gateway.yaml")).unwrap();
 }
 
 pub(crate) fn reloads(gateway: &Gateway, outcome: &str) -> f64 {
@@ -69,12 +73,23 @@ pub(crate) fn reloads(gateway: &Gateway, outcome: &str) -> f64 {
         .sum(RELOADS, &[("outcome", outcome)])
 }
 
-/// Tells the gateway and waits until it has counted one more reload that ended so.
+/// Tells the gateway and waits until it has counted one more reload that ended so, and what is usable is in force. Where
+/// the test is held up, the gateway sees the change before it is told: then it reads the same text twice.
 pub(crate) fn reload(gateway: &Gateway, text: &str, outcome: &str) {
     let before = reloads(gateway, outcome);
     write(gateway, text);
     gateway.signal(Signal::HUP).unwrap();
     wait_for_reload(gateway, outcome, before);
+    if outcome != "rejected" {
+        let sha256 = sha256_of(text);
+        let in_force = || (status(gateway)["configuration"]["sha256"] == sha256).then_some(());
+        wait::until("what was written", PATIENCE, in_force).unwrap();
+    }
+}
+
+fn sha256_of(text: &str) -> String {
+    let digest = Sha256::digest(text);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(crate) fn wait_for_reload(gateway: &Gateway, outcome: &str, before: f64) {

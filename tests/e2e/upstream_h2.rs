@@ -1,7 +1,5 @@
 //! Upstreams that speak HTTP/2, with and without TLS: what arrives there, and what becomes of those that do not speak it.
 
-use std::time::Duration;
-
 use http::{StatusCode, Version};
 use portcullis_harness::{
     certificates::Authority,
@@ -195,7 +193,7 @@ fn an_endpoint_that_comes_back_is_used_again() {
         SecuredUpstream::http2_at(address).ok()
     })
     .unwrap();
-    wait::until("an answer", Duration::from_secs(10), || {
+    wait::until("an answer", PATIENCE, || {
         (client.get("/pool/x").unwrap().status == 200).then_some(())
     })
     .unwrap();
@@ -207,7 +205,7 @@ fn health_is_asked_in_the_protocol_of_the_upstream() {
     let upstream = SecuredUpstream::http2().unwrap();
     let other = Upstream::start().unwrap();
     let gateway = start(&format!(
-        "endpoints: [{}, {}], protocol: h2c, health_check: {{ path: /healthz, interval: 100ms }}",
+        "endpoints: [{}, {}], protocol: h2c, health_check: {{ path: /healthz, interval: 100ms, timeout: 10s }}",
         upstream.address(),
         other.address()
     ));
