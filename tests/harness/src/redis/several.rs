@@ -73,7 +73,8 @@ impl Sentinels {
             let command = ["SENTINEL", "get-master-addr-by-name", MASTER];
             ask(sentinel.address, &command).is_ok_and(|answer| answer.contains(&port))
         };
-        wait::until("a failover", PATIENCE, || {
+        // One that is not agreed on in time is tried again after twenty seconds.
+        wait::until("a failover", 3 * PATIENCE, || {
             (self.sentinels.iter().filter(names_it).count() >= 2).then_some(())
         })
     }
@@ -98,13 +99,14 @@ impl Sentinels {
 }
 
 impl Sentinel {
+    /// A machine that holds up the master for a moment has not lost it.
     fn start(master: &Redis) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("pc-sentinel-").tempdir()?;
         let port = free_port()?;
         let watched = master.address.port();
         let configuration = format!(
             "port {port}\nbind 127.0.0.1\nsentinel monitor {MASTER} 127.0.0.1 {watched} 2\n\
-             sentinel down-after-milliseconds {MASTER} 500\nsentinel failover-timeout {MASTER} 3000\n"
+             sentinel down-after-milliseconds {MASTER} 5000\nsentinel failover-timeout {MASTER} 10000\n"
         );
         // It writes to its own file what it finds out.
         let file = directory.path().join("sentinel.conf");
@@ -120,6 +122,8 @@ impl Sentinel {
         wait::until("an answer of a Sentinel", COMING_UP, || {
             super::ping(address).ok()
         })?;
+        // One that was held up for two seconds would leave things as they are for thirty.
+        ask(address, &["SENTINEL", "DEBUG", "tilt-trigger", "60000"])?;
         Ok(Self {
             _server: server,
             address,
