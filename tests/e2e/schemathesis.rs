@@ -22,8 +22,8 @@ use crate::stage::{self, PASSWORD, add_user};
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/schemathesis");
 /// For each operation, beside those that look into its corners.
 const EXAMPLES: &str = "30";
-/// A run takes a tenth of it.
-const LIMIT: Duration = Duration::from_secs(300);
+/// A run takes a twentieth of it.
+const LIMIT: Duration = Duration::from_secs(600);
 /// How a run gets tokens. What it does may end them (a logout, a key taken back, a role changed), and then it signs in
 /// again.
 const SIGNING_IN: &str = r#"

@@ -10,6 +10,7 @@ use portcullis_config::{
     auth::{Auth, Registration},
     mail::{Mail, MailServer, MailTls},
 };
+use portcullis_harness::wait::PATIENCE;
 use portcullis_outbound::mail::{Letter, Post};
 use serde_json::{Value, json};
 
@@ -65,7 +66,7 @@ async fn reset(house: &House, code: &str, password: &str) -> Answer {
 
 /// Waits until the courier has been at the post so many times, and takes the letters out.
 async fn letters(house: &House, count: usize) -> Vec<Letter> {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while house.letters.lock().len() < count {
         assert!(tokio::time::Instant::now() < deadline, "no letter came");
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -2,14 +2,17 @@
 
 use std::{
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread::{self, JoinHandle},
 };
 
 use portcullis_audit::DeskLimits;
 use portcullis_config::units::Timestamp;
-use portcullis_harness::wait::{self, PATIENCE};
+use portcullis_harness::{
+    ports::free_port,
+    wait::{self, PATIENCE},
+};
 use portcullis_policy::clock::Moment;
 use portcullis_tokens::{Revocations, VerifierParts};
 
@@ -25,10 +28,7 @@ struct Running {
 }
 
 fn run() -> Running {
-    let address = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
     let text = format!(
         "version: 1
 server: {{ listeners: [{{ address: {address} }}], admin: 127.0.0.1:1, access_log: none }}
@@ -82,9 +82,7 @@ impl Running {
     /// All that comes back on a connection of its own; empty where it is closed without an answer.
     fn ask(&self) -> String {
         let mut connection = TcpStream::connect(self.address).unwrap();
-        connection
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
         connection
             .write_all(b"GET / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n")
             .unwrap();
