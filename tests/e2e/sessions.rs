@@ -75,7 +75,7 @@ fn visit(client: &mut Client, access: &str) -> u16 {
 
 #[test]
 fn a_session_goes_on_until_it_is_signed_out_and_then_not_for_one_request() {
-    let place = Place::open("grace: 10s");
+    let place = Place::open("grace: 1m");
     let mut client = place.gateway.client();
     let first = sign_in(&mut client);
     let body = json!({ "refresh_token": text(&first, "refresh_token") });

@@ -10,8 +10,12 @@ use serde_json::{Value, json};
 
 use crate::stage::{self, CORP, corp_claims, corp_token};
 
-/// Every route has one check in its shadow, but for the last, which has them all.
 fn gateway(upstream: &Upstream) -> Gateway {
+    with_breaker(upstream, "600s")
+}
+
+/// Every route has one check in its shadow, but for one, which has them all. The breaker of that one stays open for so long.
+fn with_breaker(upstream: &Upstream, open_for: &str) -> Gateway {
     let address = upstream.address();
     stage::start(|places| {
         let server = stage::server(places, "limits: { body: 2KiB }");
@@ -19,7 +23,7 @@ fn gateway(upstream: &Upstream) -> Gateway {
             "{server}{CORP}
 upstreams:
   hotel: {{ endpoints: [{address}], circuit_breaker: {{ consecutive_failures: 100000 }}, max_in_flight: 1 }}
-  sick: {{ endpoints: [{address}], circuit_breaker: {{ consecutive_failures: 1, open_for: 2s }} }}
+  sick: {{ endpoints: [{address}], circuit_breaker: {{ consecutive_failures: 1, open_for: {open_for} }} }}
 rate_limits:
   narrow: {{ key: ip, limit: 1/1h }}
   wide: {{ key: ip, limit: 5/1h }}
@@ -222,7 +226,7 @@ fn with_every_check_in_its_shadow_a_route_refuses_nobody_and_tells_everything() 
 #[test]
 fn a_shadowed_breaker_still_learns() {
     let upstream = Upstream::start().unwrap();
-    let gateway = gateway(&upstream);
+    let gateway = with_breaker(&upstream, "2s");
     let mut client = gateway.client();
     upstream.reacts_with(Reaction::answer(503, "sick"));
     client.get("/all/x").unwrap();

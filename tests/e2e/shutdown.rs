@@ -13,7 +13,7 @@ use portcullis_harness::{
     client::Socket,
     gateway::Gateway,
     upstream::{Reaction, Upstream},
-    wait::{self, PATIENCE},
+    wait::{self, PATIENCE, SOON},
     wire::Ending,
 };
 use rustix::process::Signal;
@@ -120,29 +120,15 @@ fn ask(socket: &mut Socket, count: usize, answered: &AtomicUsize) -> Option<Stri
 fn under_load_no_request_fails_and_the_process_ends_with_0() {
     let upstream = Upstream::start().unwrap();
     upstream.reacts_with(Reaction::ok().delayed(Duration::from_millis(20)));
-    let mut gateway = start(&upstream, "drain_delay: 1s, timeout: 20s");
+    let mut gateway = start(&upstream, "drain_delay: 1s, timeout: 60s");
     let load = Load::begin(&gateway, 8);
     load.wait_for(50);
     gateway.signal(Signal::TERM).unwrap();
-    let (notready, took) = wait::timed(|| {
-        wait::until("readiness to go down", PATIENCE, || {
-            (gateway.readiness() == Some(503)).then_some(())
-        })
-    });
-    notready.unwrap();
-    assert!(
-        took < Duration::from_millis(900),
-        "readiness must go down at the signal, it took {took:?}"
-    );
-    assert!(
-        Socket::connect(gateway.address()).is_ok(),
-        "listeners stay open while drain_delay passes"
-    );
     let (status, took) = wait::timed(|| gateway.wait_for_end(PATIENCE));
     let status = status.unwrap();
     assert_eq!(status.code(), Some(0), "{}", gateway.stderr());
     assert!(
-        took < Duration::from_secs(8),
+        took < SOON,
         "nothing was in flight for long, yet it took {took:?}"
     );
     let received = upstream.count();
@@ -160,10 +146,28 @@ fn under_load_no_request_fails_and_the_process_ends_with_0() {
 }
 
 #[test]
+fn readiness_goes_down_at_the_signal_and_listeners_stay_open_while_the_delay_passes() {
+    let upstream = Upstream::start().unwrap();
+    let gateway = start(&upstream, "drain_delay: 300s, timeout: 600s");
+    gateway.signal(Signal::TERM).unwrap();
+    wait_for_unreadiness(&gateway);
+    let mut socket = Socket::connect(gateway.address()).unwrap();
+    socket.send(REQUEST);
+    assert_eq!(socket.response().unwrap().status, 200);
+}
+
+fn wait_for_unreadiness(gateway: &Gateway) {
+    let went_down = wait::until("readiness to go down", PATIENCE, || {
+        (gateway.readiness() == Some(503)).then_some(())
+    });
+    went_down.unwrap();
+}
+
+#[test]
 fn a_request_in_flight_is_finished_before_the_end() {
     let upstream = Upstream::start().unwrap();
-    upstream.reacts_with(Reaction::ok().delayed(Duration::from_secs(2)));
-    let mut gateway = start(&upstream, "drain_delay: 0s, timeout: 20s");
+    upstream.reacts_with(Reaction::ok().held());
+    let mut gateway = start(&upstream, "drain_delay: 0s, timeout: 60s");
     let mut socket = Socket::connect(gateway.address()).unwrap();
     socket.send(REQUEST);
     wait::until("the request", PATIENCE, || {
@@ -175,30 +179,26 @@ fn a_request_in_flight_is_finished_before_the_end() {
         Socket::connect(gateway.address()).is_err().then_some(())
     })
     .unwrap();
+    assert!(!gateway.has_ended(), "a request is in flight");
+    upstream.let_go();
     assert_eq!(socket.response().unwrap().status, 200);
     let (status, took) = wait::timed(|| gateway.wait_for_end(PATIENCE));
     assert_eq!(status.unwrap().code(), Some(0));
-    assert!(
-        took < Duration::from_secs(5),
-        "it lingered {took:?} with nothing in flight"
-    );
+    assert!(took < SOON, "it lingered {took:?} with nothing in flight");
 }
 
 #[test]
 fn an_idle_gateway_ends_at_once() {
     let upstream = Upstream::start().unwrap();
-    let mut gateway = start(&upstream, "drain_delay: 0s, timeout: 20s");
+    let mut gateway = start(&upstream, "drain_delay: 0s, timeout: 60s");
     let mut idle = Socket::connect(gateway.address()).unwrap();
     idle.send(REQUEST);
     assert_eq!(idle.response().unwrap().status, 200);
     gateway.signal(Signal::INT).unwrap();
     let (status, took) = wait::timed(|| gateway.wait_for_end(PATIENCE));
     assert_eq!(status.unwrap().code(), Some(0));
-    assert!(
-        took < Duration::from_secs(5),
-        "an idle connection held it for {took:?}"
-    );
-    assert!(idle.closes_within(Duration::from_secs(5)));
+    assert!(took < SOON, "an idle connection held it for {took:?}");
+    assert!(idle.closes_within(PATIENCE));
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn a_hanging_upstream_holds_it_no_longer_than_the_timeout() {
     });
     assert_eq!(status.unwrap().code(), Some(0), "{}", gateway.stderr());
     assert!(
-        (Duration::from_millis(1_500)..Duration::from_secs(6)).contains(&took),
+        (Duration::from_millis(1_500)..SOON).contains(&took),
         "the timeout is 2 s, it took {took:?}"
     );
 }
@@ -227,7 +227,7 @@ fn a_hanging_upstream_holds_it_no_longer_than_the_timeout() {
 fn a_second_signal_ends_it_at_once() {
     let upstream = Upstream::start().unwrap();
     upstream.reacts_with(Reaction::hang());
-    let mut gateway = start(&upstream, "drain_delay: 10s, timeout: 30s");
+    let mut gateway = start(&upstream, "drain_delay: 300s, timeout: 600s");
     let mut socket = Socket::connect(gateway.address()).unwrap();
     socket.send(REQUEST);
     wait::until("the request", PATIENCE, || {
@@ -235,15 +235,12 @@ fn a_second_signal_ends_it_at_once() {
     })
     .unwrap();
     gateway.signal(Signal::TERM).unwrap();
-    wait::until("readiness to go down", PATIENCE, || {
-        (gateway.readiness() == Some(503)).then_some(())
-    })
-    .unwrap();
+    wait_for_unreadiness(&gateway);
     gateway.signal(Signal::TERM).unwrap();
     let (status, took) = wait::timed(|| gateway.wait_for_end(PATIENCE));
     assert!(
         !status.unwrap().success(),
         "whoever asks twice is told that something was left undone"
     );
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < SOON, "{took:?}");
 }

@@ -12,12 +12,11 @@ use portcullis_harness::{
     client::Socket,
     gateway::Gateway,
     upstream::{Reaction, Upstream},
-    wait::{self, PATIENCE},
+    wait::{self, PATIENCE, SOON},
 };
 
 use crate::stage;
 
-const SOON: Duration = Duration::from_secs(10);
 const EVENTS: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 const ASK: &str = "GET /stream/x HTTP/1.1\r\nHost: a.test\r\n\r\n";
@@ -89,7 +88,7 @@ fn an_event_arrives_before_the_next_is_sent() {
 
 /// Events so often, for as long as somebody listens.
 fn ticking(every: Duration) -> Reaction {
-    (0..600).fold(Reaction::send(EVENTS), |ticking, _| {
+    (0..1_000).fold(Reaction::send(EVENTS), |ticking, _| {
         ticking.then_pause(every).then_send("2\r\n.\n\r\n")
     })
 }
@@ -98,12 +97,15 @@ fn ticking(every: Duration) -> Reaction {
 fn a_stream_outlasts_the_timeout_and_ends_at_its_longest_life() {
     let upstream = Upstream::start().unwrap();
     upstream.reacts_with(ticking(Duration::from_millis(100)));
-    let gateway = start(upstream.address(), "1s", "3s");
+    // The timeout is long enough for a machine that holds the upstream up for seconds.
+    let gateway = start(upstream.address(), "5s", "11s");
     let mut socket = Socket::connect(gateway.address()).unwrap();
     socket.send(ASK);
-    assert!(socket.head_within(SOON).is_ok());
-    let (rest, took) = wait::timed(|| socket.rest_within(SOON).unwrap());
-    assert!(took > Duration::from_secs(2), "{took:?}");
+    let (rest, took) = wait::timed(|| {
+        assert!(socket.head_within(PATIENCE).is_ok());
+        socket.rest_within(PATIENCE).unwrap()
+    });
+    assert!(took > Duration::from_secs(6), "{took:?}");
     assert!(
         !rest.ends_with(b"0\r\n\r\n"),
         "what was broken off must not look whole"
@@ -126,14 +128,13 @@ fn a_stream_outlasts_the_timeout_and_ends_at_its_longest_life() {
 fn an_answer_that_is_no_stream_has_the_timeout_in_all() {
     let upstream = Upstream::start().unwrap();
     let head = Reaction::send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
-    upstream.reacts_with((0..100).fold(head, |drip, _| {
+    upstream.reacts_with((0..1_000).fold(head, |drip, _| {
         drip.then_pause(Duration::from_millis(100)).then_send("a")
     }));
     let gateway = start(upstream.address(), "1s", "1h");
     let mut socket = Socket::connect(gateway.address()).unwrap();
     socket.send(ASK);
-    let (closed, took) = wait::timed(|| socket.closes_within(SOON));
-    assert!(closed && took < Duration::from_secs(5), "{took:?}");
+    assert!(socket.closes_within(SOON), "the timeout is 1 s");
 }
 
 #[test]
@@ -143,8 +144,7 @@ fn a_stream_that_falls_silent_for_the_timeout_is_ended() {
     let gateway = start(upstream.address(), "1s", "1h");
     let mut socket = Socket::connect(gateway.address()).unwrap();
     socket.send(ASK);
-    let (closed, took) = wait::timed(|| socket.closes_within(SOON));
-    assert!(closed && took < Duration::from_secs(5), "{took:?}");
+    assert!(socket.closes_within(SOON), "the timeout is 1 s");
 }
 
 /// Reads a body of that length and keeps none of it.
@@ -228,7 +228,7 @@ fn who_is_refused_is_not_asked_for_the_body() {
     socket.send(
         "POST /guarded/x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n",
     );
-    let answer = socket.response_within(SOON).unwrap();
+    let answer = socket.response().unwrap();
     assert_eq!(answer.status, 401);
     assert!(answer.interim.is_empty(), "no leave was given");
     assert_eq!(
@@ -236,7 +236,7 @@ fn who_is_refused_is_not_asked_for_the_body() {
         Some("close"),
         "whether the body still comes cannot be known"
     );
-    assert!(socket.closes_within(SOON));
+    assert!(socket.closes_within(PATIENCE));
     assert_eq!(upstream.connections(), 0);
 }
 
@@ -251,7 +251,7 @@ fn an_upstream_may_answer_without_wanting_the_body() {
     socket.send(
         "POST /stream/x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n",
     );
-    let answer = socket.response_within(SOON).unwrap();
+    let answer = socket.response().unwrap();
     assert_eq!((answer.status, answer.text().as_str()), (413, "less"));
     assert_eq!(answer.field("connection"), Some("close"));
 }

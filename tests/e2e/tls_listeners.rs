@@ -1,13 +1,13 @@
 //! TLS on the gateway's own listener: what is shown to whom, what is agreed on, and what an upstream is told of it.
 
-use std::{net::TcpStream, time::Duration};
+use std::net::TcpStream;
 
 use bytes::Bytes;
 use http::Request;
 use portcullis_harness::{
     certificates::{Authority, Certified},
     client::Socket,
-    wait::{self, PATIENCE},
+    wait::{self, PATIENCE, SOON},
     wire::Ending,
 };
 
@@ -196,7 +196,7 @@ fn is_shut_out(stage: &TlsStage, identity: Option<&Certified>) -> bool {
 
 #[test]
 fn a_handshake_that_does_not_come_to_its_end_is_ended_and_counts_meanwhile() {
-    let stage = TlsStage::with_limits("header_timeout: 1s, connections: 3");
+    let stage = TlsStage::with_limits("header_timeout: 8s, idle_timeout: 300s, connections: 3");
     let mut silent = Socket::connect(stage.gateway.address()).unwrap();
     let mut halting = Socket::connect(stage.gateway.address()).unwrap();
     halting.send(b"\x16\x03\x01\x02\x00\x01\x00");
@@ -209,8 +209,7 @@ fn a_handshake_that_does_not_come_to_its_end_is_ended_and_counts_meanwhile() {
     })
     .unwrap();
     for socket in [&mut silent, &mut halting] {
-        let (closed, took) = wait::timed(|| socket.closes_within(PATIENCE));
-        assert!(closed && took < Duration::from_secs(10), "{took:?}");
+        assert!(socket.closes_within(PATIENCE), "the timeout is 8 s");
     }
     wait::until("their places to be free", PATIENCE, || {
         (open() == 0.0).then_some(())
@@ -221,29 +220,40 @@ fn a_handshake_that_does_not_come_to_its_end_is_ended_and_counts_meanwhile() {
 
 #[test]
 fn deadlines_of_http_1_hold_inside_tls() {
-    let stage = TlsStage::with_limits("header_timeout: 1s, idle_timeout: 2s");
-    let mut halting = stage.http1("a.test").unwrap();
-    assert_eq!(status(&mut halting), 200);
+    let stage = TlsStage::with_limits("header_timeout: 2s, idle_timeout: 2s");
+    let mut halting = used(&stage);
     halting.send("GET /open/x HTTP/1.1\r\nHost: a.te");
-    let told = halting.response_within(Duration::from_secs(10));
+    let told = halting.response();
     assert!(
         told.is_ok_and(|answer| answer.status == 408),
         "half a header"
     );
     assert!(halting.closes_within(PATIENCE));
-    let mut idle = stage.http1("a.test").unwrap();
-    assert_eq!(status(&mut idle), 200);
-    let (closed, took) = wait::timed(|| idle.closes_within(PATIENCE));
-    assert!(closed && took < Duration::from_secs(10), "{took:?}");
-    let mut broken = stage.http1("a.test").unwrap();
-    broken
-        .send("POST /open/x HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
-    let refused = broken.response();
-    assert!(
-        refused.is_ok_and(|answer| answer.status == 400),
-        "the wire is watched inside TLS"
-    );
-    assert_eq!(stage.upstream.count(), 2);
+    assert!(used(&stage).closes_within(SOON), "idle_timeout is 2 s");
+    wait::until("an answer to what is no chunk", PATIENCE, || {
+        let mut broken = stage.http1("a.test").ok()?;
+        broken.send(
+            "POST /open/x HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        );
+        let refused = broken.response().ok()?;
+        assert_eq!(refused.status, 400, "the wire is watched inside TLS");
+        Some(())
+    })
+    .unwrap();
+    let seen = stage.upstream.take_received();
+    assert!(seen.iter().all(|one| one.method() == "GET"), "{seen:?}");
+}
+
+/// A connection on which a request was answered. A machine that holds up one of them for longer than the limits allow has it
+/// begin anew.
+fn used(stage: &TlsStage) -> Socket {
+    wait::until("a connection that is in use", PATIENCE, || {
+        let mut socket = stage.http1("a.test").ok()?;
+        socket.send(GET);
+        let answer = socket.response().ok()?;
+        (answer.status == 200).then_some(socket)
+    })
+    .unwrap()
 }
 
 #[test]
@@ -255,8 +265,12 @@ fn connections_over_a_cap_are_closed_before_the_handshake() {
     })
     .unwrap();
     assert!(stage.http1("a.test").is_err(), "the third of this address");
-    let metrics = stage.gateway.metrics().unwrap();
-    assert!(metrics.sum("portcullis_rejections_total", &[("code", "overloaded")]) >= 1.0);
+    wait::until("a refusal that is counted", PATIENCE, || {
+        let metrics = stage.gateway.metrics().unwrap();
+        let refused = metrics.sum("portcullis_rejections_total", &[("code", "overloaded")]);
+        (refused >= 1.0).then_some(())
+    })
+    .unwrap();
 }
 
 #[test]
@@ -271,12 +285,12 @@ fn a_plain_request_to_a_tls_listener_reaches_nobody() {
 #[test]
 fn health_and_readiness_do_not_need_a_plain_listener() {
     let stage = TlsStage::build();
-    let said = stage
-        .gateway
-        .house()
-        .command_with_input(&["healthcheck"], "")
-        .unwrap();
-    assert!(said.status.success(), "{said:?}");
+    // It gives a gateway two seconds, and a machine may hold up either of them for longer.
+    wait::until("a healthy gateway", PATIENCE, || {
+        let said = stage.gateway.house().command(&["healthcheck"]).unwrap();
+        said.status.success().then_some(())
+    })
+    .unwrap();
     drop(TcpStream::connect(stage.gateway.address()).unwrap());
     assert_eq!(
         failed_handshakes(&stage),
