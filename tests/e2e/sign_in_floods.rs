@@ -10,7 +10,7 @@ use portcullis_harness::{
 use serde_json::json;
 
 use crate::{
-    sign_in_stage::{configuration, sign_in, start},
+    sign_in_stage::{configuration, sign_in, signing_in, start},
     stage::{self, PASSWORD, add_user},
 };
 
@@ -94,7 +94,8 @@ fn a_login_storm_is_shed_and_the_rest_goes_on() {
     let storm: Vec<_> = (0..60)
         .map(|number| {
             let source = Ipv4Addr::new(127, 0, 1, number);
-            thread::spawn(move || sign_in(&mut Client::from_address(source, to), "alice", PASSWORD))
+            let request = signing_in("alice", PASSWORD);
+            thread::spawn(move || Client::from_address(source, to).send(&request).unwrap())
         })
         .collect();
     let mut taken = Vec::new();

@@ -29,9 +29,14 @@ routes:
     )
 }
 
+/// Comes again where the gateway is too busy.
 pub(crate) fn sign_in(client: &mut Client, name: &str, password: &str) -> Response {
-    let body = json!({ "username": name, "password": password });
     client
-        .send(&Request::post("/v1/auth/login").json(&body))
+        .send_to_be_hashed(&signing_in(name, password))
         .unwrap()
+}
+
+pub(crate) fn signing_in(name: &str, password: &str) -> Request {
+    let body = json!({ "username": name, "password": password });
+    Request::post("/v1/auth/login").json(&body)
 }

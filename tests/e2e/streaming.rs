@@ -1,7 +1,7 @@
 //! Bodies that are passed on as they come: events, uploads larger than memory should be, and leave to send at all.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::mpsc::{self, Sender},
     thread,
@@ -60,8 +60,12 @@ fn read_until(stream: &mut TcpStream, end: &str) -> String {
     let mut read = Vec::new();
     let mut byte = [0];
     while !read.ends_with(end.as_bytes()) {
-        let came = stream.read(&mut byte).unwrap();
-        assert_eq!(came, 1, "closed after {}", String::from_utf8_lossy(&read));
+        let came = stream.read_exact(&mut byte);
+        assert!(
+            came.is_ok(),
+            "{came:?} after {}",
+            String::from_utf8_lossy(&read)
+        );
         read.extend(byte);
     }
     String::from_utf8(read).unwrap()
@@ -155,18 +159,14 @@ fn drain() -> SocketAddr {
         let (mut stream, _) = listener.accept().unwrap();
         let head = read_until(&mut stream, "\r\n\r\n").to_lowercase();
         let length = head.split("content-length: ").nth(1).unwrap();
-        let mut left: usize = length.split("\r\n").next().unwrap().parse().unwrap();
-        let mut piece = vec![0; 1 << 16];
-        while left > 0 {
-            let read = stream.read(&mut piece).unwrap();
-            assert_ne!(read, 0, "{left} bytes are missing");
-            left -= read;
-        }
+        let length: u64 = length.split("\r\n").next().unwrap().parse().unwrap();
+        let read = io::copy(&mut (&stream).take(length), &mut io::sink());
+        assert_eq!(read.unwrap(), length);
         stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole")
             .unwrap();
         // Held open until the gateway has read the answer.
-        drop(stream.read(&mut piece));
+        drop(stream.read(&mut [0]));
     });
     address
 }

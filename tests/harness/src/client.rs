@@ -294,8 +294,11 @@ impl Client {
     pub fn send_to_be_hashed(&mut self, request: &Request) -> anyhow::Result<Response> {
         wait::until("a turn to be hashed", PATIENCE, || {
             let answer = self.send(request);
-            let is_put_off = |answer: &Response| answer.status == 503;
-            (!answer.as_ref().is_ok_and(is_put_off)).then_some(answer)
+            let is_put_off = |code: String| code == "overloaded" || code == "store-unavailable";
+            let is_answered = !answer
+                .as_ref()
+                .is_ok_and(|answer| is_put_off(answer.code()));
+            is_answered.then_some(answer)
         })?
     }
 
