@@ -67,7 +67,7 @@ fn send(
     body: Value,
 ) -> Response {
     let request = Request::new(method, path).bearer(token).json(&body);
-    client.send(&request).unwrap()
+    client.send_to_be_hashed(&request).unwrap()
 }
 
 fn challenge(client: &mut Client, name: &str) -> String {
@@ -79,7 +79,7 @@ fn challenge(client: &mut Client, name: &str) -> String {
 fn answer(client: &mut Client, challenge: &str, code: &str) -> Response {
     let body = json!({ "challenge": challenge, "code": code });
     client
-        .send(&Request::post("/v1/auth/login/mfa").json(&body))
+        .send_to_be_hashed(&Request::post("/v1/auth/login/mfa").json(&body))
         .unwrap()
 }
 
