@@ -44,7 +44,7 @@ fn a_rotation_in_the_middle_of_traffic_fails_no_request() {
     let (old, new) = (Key::generate("old"), Key::generate("new"));
     let issuer = issuer_with(&[&old]);
     let stage = Stage::of(&issuer);
-    let name = url(&issuer);
+    let (name, before) = (url(&issuer), issuer.count());
     let ask = |key: &Key, worker: usize, count: usize| {
         let token = key.token(&name, &format!("user-{worker}-{count}"));
         check(
@@ -80,7 +80,7 @@ fn a_rotation_in_the_middle_of_traffic_fails_no_request() {
     });
     assert_eq!(
         issuer.count(),
-        2,
+        before + 1,
         "one question for the new key, by whoever came first"
     );
 }
@@ -176,7 +176,8 @@ fn a_flood_of_unknown_keys_neither_floods_the_issuer_nor_delays_anybody() {
     let key = Key::generate("one");
     let issuer = issuer_with(&[&key]);
     let stage = Stage::of(&issuer);
-    let (name, watch) = (url(&issuer), Deadline::within(PATIENCE));
+    let (name, before) = (url(&issuer), issuer.count());
+    let watch = Deadline::within(PATIENCE);
     let mut client = stage.gateway.client();
     let mut ask = |token: &str| {
         let request = Request::get("/hotel/x").bearer(token);
@@ -192,8 +193,8 @@ fn a_flood_of_unknown_keys_neither_floods_the_issuer_nor_delays_anybody() {
         }
     }
     let cool_downs = usize::try_from(watch.elapsed().as_secs() / 10).unwrap();
-    let asked = issuer.count();
-    assert!(asked <= 2 + cool_downs, "{asked} questions for 1,000 names");
+    let asked = issuer.count() - before;
+    assert!(asked <= 1 + cool_downs, "{asked} questions for 1,000 names");
 }
 
 #[test]
@@ -490,6 +491,7 @@ fn a_published_key_does_not_serve_as_a_secret() {
     let key = Key::generate("one");
     let issuer = issuer_with(&[&key]);
     let stage = Stage::of(&issuer);
+    let before = issuer.count();
     let secrets = [
         key.signer.public_pem().into_bytes(),
         key.signer.public_pem().trim_end().as_bytes().to_vec(),
@@ -512,7 +514,7 @@ fn a_published_key_does_not_serve_as_a_secret() {
             check(&stage, &token, INVALID, &header.to_string());
         }
     }
-    assert_eq!(issuer.count(), 1, "and nobody is asked for anything");
+    assert_eq!(issuer.count(), before, "and nobody is asked for anything");
 }
 
 #[test]
@@ -570,7 +572,7 @@ fn a_reload_goes_on_with_the_keys_that_are_there() {
     let key = Key::generate("one");
     let issuer = issuer_with(&[&key]);
     let stage = Stage::of(&issuer);
-    let name = url(&issuer);
+    let (name, before) = (url(&issuer), issuer.count());
     issuer.reacts_with(Reaction::hang());
     let path = stage.gateway.house().path("gateway.yaml");
     let more = entry(
@@ -592,7 +594,7 @@ fn a_reload_goes_on_with_the_keys_that_are_there() {
     };
     let status = wait::until("the next configuration", PATIENCE, applied).unwrap();
     stage.passes(&key.token(&name, "bob"));
-    assert_eq!(issuer.count(), 1, "not asked anew");
+    assert_eq!(issuer.count(), before, "not asked anew");
     let keys = |at: usize| status["issuers"][at]["keys"]["count"].as_u64();
     assert_eq!((keys(0), keys(1)), (Some(0), Some(1)));
     let two = Key::generate("two").token("https://two.example", "eve");

@@ -90,7 +90,7 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn build() -> Self {
         // No head may be given up because the machine is slow, and no connection be closed that a test says must be.
-        Self::with_limits("header_timeout: 1h")
+        Self::with_limits("header_timeout: 1h, idle_timeout: 1h")
     }
 
     /// `limits` are entries of `server.limits`.

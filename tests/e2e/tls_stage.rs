@@ -41,9 +41,9 @@ pub(crate) fn configuration(places: &Places, tls: &str, limits: &str) -> String 
 }
 
 impl TlsStage {
-    /// For `a.test`.
+    /// For `a.test`. No connection ends because nothing comes.
     pub(crate) fn build() -> Self {
-        Self::with_limits("header_timeout: 10s")
+        Self::with_limits("header_timeout: 1h, idle_timeout: 1h")
     }
 
     pub(crate) fn with_limits(limits: &str) -> Self {

@@ -62,8 +62,12 @@ impl Browser {
         let driver = Supervised::start(&service)?;
         let driver_at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut client = Client::of(driver_at).waiting(OBEYING);
+        let mut attempts = 0;
         let session = wait::until("a browser", COMING_UP, || {
-            let answer = client.send(&Request::post("/session").json(&wanted(directory.path())));
+            // One that did not come up in time may be there all the same, and keeps its profile to itself.
+            attempts += 1;
+            let profile = directory.path().join(format!("profile-{attempts}"));
+            let answer = client.send(&Request::post("/session").json(&wanted(&profile)));
             text_at(&answer.ok()?.json(), "/value/sessionId")
         })
         .with_context(|| {
@@ -205,8 +209,8 @@ fn text_at(value: &Value, place: &str) -> Option<String> {
     value.pointer(place)?.as_str().map(str::to_owned)
 }
 
-fn wanted(directory: &Path) -> Value {
-    let profile = format!("--user-data-dir={}", directory.join("profile").display());
+fn wanted(profile: &Path) -> Value {
+    let profile = format!("--user-data-dir={}", profile.display());
     let arguments = [
         "--headless",
         // Tests may run as root, where the sandbox does not.
