@@ -2,7 +2,7 @@
 
 use portcullis_harness::{
     client::{Client, Request, Response, Socket},
-    wait::PATIENCE,
+    wait::SOON,
 };
 use serde_json::json;
 
@@ -320,11 +320,11 @@ fn half_a_body_is_not_waited_for_without_end() {
     let gateway = start("");
     let mut socket = Socket::connect(gateway.address()).unwrap();
     socket.send("POST /v1/auth/login HTTP/1.1\r\nHost: a.test\r\nContent-Type: application/json\r\nContent-Length: 60\r\n\r\n{\"user");
-    let answer = socket.response().unwrap();
+    let answer = socket.response_within(2 * SOON).unwrap();
     assert_eq!(
         (answer.status, answer.code().as_str()),
         (408, "request-timeout")
     );
-    let closed = socket.closes_within(PATIENCE);
+    let closed = socket.closes_within(2 * SOON);
     assert!(closed, "the connection is held after {:?}", answer.head);
 }

@@ -7,7 +7,7 @@ use http::Request;
 use portcullis_harness::{
     frames::{DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, RST_STREAM, fields_of},
     upstream::Reaction,
-    wait::{self, PATIENCE},
+    wait::{self, PATIENCE, SOON},
     wire::Ending,
 };
 
@@ -27,7 +27,8 @@ fn in_flight(stage: &TlsStage) -> f64 {
 
 fn wait_for_none_in_flight(stage: &TlsStage) {
     let none = || (in_flight(stage) == 0.0).then_some(());
-    wait::until("the end of all requests", PATIENCE, none).unwrap();
+    // The time of a whole request is half a minute.
+    wait::until("the end of all requests", SOON, none).unwrap();
 }
 
 #[test]
@@ -132,9 +133,7 @@ fn an_answer_that_is_whole_does_not_wait_for_the_rest_of_a_body() {
         // The stream is held open while the answer is read, and after.
         let answer = http2.answer_of(open.answer).unwrap();
         assert!(matches!(answer.status, 200 | 204), "{answer:?}");
-        // The time of a whole request is half a minute.
-        let none = || (in_flight(&stage) == 0.0).then_some(());
-        wait::until("the end of the request", Duration::from_secs(20), none).unwrap();
+        wait_for_none_in_flight(&stage);
         drop(body);
     }
     let metrics = stage.gateway.metrics().unwrap();
@@ -152,7 +151,7 @@ fn a_client_that_reads_nothing_holds_no_more_than_its_window() {
     for nth in 0..50 {
         frames.send(&Frame::get(nth * 2 + 1, "/open/x"));
     }
-    // Nothing is read, no window is given: the writes time out one by one.
+    // Nothing is read, no window is given: the writes time out, before the requests as a whole do.
     wait::until("the requests to arrive", PATIENCE, || {
         (stage.upstream.count() > 0).then_some(())
     })

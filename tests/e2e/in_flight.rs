@@ -82,7 +82,7 @@ impl Stage {
         let gateway = stage::start(|places| {
             let (server, issuers) = (stage::server(places, ""), stage::CORP);
             format!(
-                "{server}{issuers}\nupstreams: {{ slow: {{ endpoints: [{address}] }} }}\n{CONFIGURATION}"
+                "{server}{issuers}\nupstreams: {{ slow: {{ endpoints: [{address}], timeouts: {{ request: 1h }} }} }}\n{CONFIGURATION}"
             )
         });
         Self {

@@ -1,21 +1,16 @@
 //! A gateway whose tokens the test can sign, and the table that the suites on tokens fill in. Nothing of a refused token may
 //! reach the upstream, and a refusal keeps the connection: each table is sent over a single one.
 
-use std::time::Duration;
-
 use portcullis_harness::{
     client::{Response, Socket},
     gateway::Gateway,
     jose::{Compact, Es256, Hs256, Signer},
     upstream::Upstream,
-    wait,
+    wait::{self, SOON},
 };
 use serde_json::{Value, json};
 
 use crate::stage::{self, PASSWORD, now};
-
-/// No token is worth more work than a machine does in this time, however busy it is otherwise.
-const LONG: Duration = Duration::from_secs(20);
 
 pub(crate) const OUR_SECRET: &str = "the secret of our own tokens, 32+";
 
@@ -140,7 +135,7 @@ impl Table<'_> {
         if seen != expected {
             self.fail(name, &format!("the upstream saw {seen} requests"));
         }
-        if took > LONG {
+        if took > SOON {
             self.fail(name, &format!("it took {took:?}"));
         }
         if let Some(complaint) = complaint(&answer) {
