@@ -18,6 +18,8 @@ use futures_util::future::try_join_all;
 use portcullis_config::storage::Redis;
 #[cfg(test)]
 use portcullis_config::units::Timestamp;
+#[cfg(test)]
+use portcullis_harness::wait::PATIENCE;
 use tokio::task::AbortHandle;
 
 use crate::error::StoreError;
@@ -119,7 +121,25 @@ impl RedisSessions {
         static TESTS: AtomicU64 = AtomicU64::new(0);
         let prefix = format!("test-{}:", TESTS.fetch_add(1, Ordering::Relaxed));
         let scripts = Scripts::by_a_clock_of_the_test(&prefix);
-        Self::with(redis, scripts).await.expect("it keeps all")
+        let sessions = Self::with(redis, scripts).await.expect("it keeps all");
+        sessions.once_found().await
+    }
+
+    /// On a Redis that is there: a busy machine may answer the first look too late.
+    pub(crate) async fn found(redis: &Redis) -> Arc<Self> {
+        let sessions = Self::open(redis).await.expect("it keeps all");
+        sessions.once_found().await
+    }
+
+    async fn once_found(self: Arc<Self>) -> Arc<Self> {
+        let found = async {
+            while self.check_present().is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, found).await;
+        found.expect("a Redis that is there");
+        self
     }
 
     /// Leaves a real clock alone.

@@ -11,12 +11,13 @@ use portcullis_config::{
     storage::{Database, Redis},
     units::Timestamp,
 };
-use portcullis_harness::{postgres::Postgres, redis::Redis as RedisServer};
+use portcullis_harness::{postgres::Postgres, redis::Redis as RedisServer, wait::PATIENCE};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::{
     AuditFilter, AuditRow, FileRoles, NewSession, NewUser, OpenMode, RedisSessions, RightsChange,
-    RoleGrant, Sessions, SessionsInRedis, Store, User,
+    RoleGrant, Sessions, SessionsInRedis, Store, StoreError, User,
 };
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -146,15 +147,30 @@ impl Bench {
 
     /// Runs a statement that no caller of the store could.
     pub(super) async fn tamper(&self, sql: &'static str) {
-        let mut tx = self.store.engine.begin().await.unwrap();
-        tx.execute(sql, &[]).await.unwrap();
-        tx.commit().await.unwrap();
+        in_the_end(async || {
+            let mut tx = self.store.engine.begin().await?;
+            tx.execute(sql, &[]).await?;
+            tx.commit().await
+        })
+        .await;
     }
 
     pub(super) async fn count(&self, sql: &'static str) -> u64 {
         self.store.engine.rows(sql, &[]).await.unwrap()[0]
             .number("n")
             .unwrap()
+    }
+}
+
+/// What comes of a large change. A database that a busy machine holds up gives it up after some seconds, and nothing of it
+/// stays: then it is tried again.
+pub(super) async fn in_the_end<T>(mut change: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
+    let deadline = Instant::now() + 3 * PATIENCE;
+    loop {
+        match change().await {
+            Err(StoreError::Unavailable(_)) if Instant::now() < deadline => {}
+            outcome => return outcome.unwrap(),
+        }
     }
 }
 

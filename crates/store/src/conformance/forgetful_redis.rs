@@ -112,7 +112,7 @@ impl Kept {
 
 async fn found(redis: &Redis) -> Arc<RedisSessions> {
     let address = Address::Single(redis.url().into());
-    RedisSessions::open(&address).await.unwrap()
+    RedisSessions::found(&address).await
 }
 
 fn is_unavailable<T>(outcome: &Result<T, StoreError>) -> bool {

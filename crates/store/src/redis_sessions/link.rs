@@ -22,8 +22,9 @@ use crate::{
     error::StoreError,
 };
 
-/// How long a call waits for its answer, and how long for a new connection after a failure.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a call waits for its answer, and how long for a new connection after a failure. In tests the machine is busy with
+/// all of them, and what they are about is not how soon somebody is turned away.
+const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 5_000 } else { 500 });
 
 /// Why a call came to nothing, as the log tells it.
 #[derive(Debug, thiserror::Error)]
