@@ -28,11 +28,11 @@ use crate::{
 const DRIVER: &str = "chromedriver";
 
 /// A browser starts many processes; on a loaded machine that takes its time.
-const COMING_UP: Duration = Duration::from_secs(60);
+const COMING_UP: Duration = Duration::from_secs(120);
 /// For one command to be carried out; to start it is one as well.
 const OBEYING: Duration = Duration::from_secs(120);
-/// For something to appear in a page.
-const APPEARING: Duration = Duration::from_secs(30);
+/// For something to appear in a page, which is drawn by more processes than a busy machine has cores.
+const APPEARING: Duration = Duration::from_secs(120);
 
 /// The name that the protocol gives to references to elements (section 11).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";

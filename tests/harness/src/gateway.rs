@@ -22,6 +22,9 @@ use crate::{
 
 const ATTEMPTS: usize = 3;
 
+/// For a command, and for a start: both may hash passwords, and on a machine full of tests hashing has the last turn.
+const COMING_UP: Duration = Duration::from_secs(180);
+
 /// Where a gateway of a test lives. What starts it writes these into its configuration.
 #[derive(Clone, Debug)]
 pub struct Places {
@@ -88,7 +91,7 @@ impl House {
         let stdout = File::create(self.path("command.out"))?;
         let stderr = File::create(self.path("command.err"))?;
         let mut process = command.stdout(stdout).stderr(stderr).spawn()?;
-        let status = wait::until("the end of a command", PATIENCE, || {
+        let status = wait::until("the end of a command", COMING_UP, || {
             process.try_wait().ok().flatten()
         });
         if status.is_err() {
@@ -166,9 +169,11 @@ impl Gateway {
 
     /// Returns once `/readyz` says yes.
     pub fn wait_ready(&mut self) -> anyhow::Result<()> {
-        let ready = wait::until("a ready gateway", PATIENCE, || match self.process.ended() {
-            Some(status) => Some(Err(status)),
-            None => (self.readiness() == Some(200)).then_some(Ok(())),
+        let ready = wait::until("a ready gateway", COMING_UP, || {
+            match self.process.ended() {
+                Some(status) => Some(Err(status)),
+                None => (self.readiness() == Some(200)).then_some(Ok(())),
+            }
         });
         match ready {
             Ok(Ok(())) => Ok(()),
