@@ -96,7 +96,12 @@ impl AuthService {
         stored: Option<&PasswordRecord>,
         user: Option<&User>,
     ) -> Result<Verdict, Refusal> {
-        match self.hasher.verify(password.clone(), stored.cloned()).await {
+        let opens = user.is_some_and(|user| !user.disabled);
+        let verdict = self
+            .hasher
+            .verify(password.clone(), stored.cloned(), opens)
+            .await;
+        match verdict {
             Err(HashingError::Stored(error)) => {
                 let user = user.map(|user| user.id.as_str());
                 tracing::error!(user, %error, "a stored password hash is not run");

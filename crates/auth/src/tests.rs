@@ -7,6 +7,7 @@ mod audit;
 mod breakers;
 mod clients;
 mod described;
+mod equal_work;
 mod hostile;
 mod imports;
 mod keys;

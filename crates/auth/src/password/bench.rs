@@ -6,6 +6,8 @@
 //! cost; the first sign-in replaces each of them.
 
 use std::sync::Arc;
+#[cfg(test)]
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use argon2::{Block, Params};
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -28,6 +30,9 @@ pub(super) struct Shop {
     memories: Vec<Mutex<Vec<Block>>>,
     /// Held by everybody who works, and alone by who needs more than its bench has.
     hall: RwLock<()>,
+    /// How often a bench's memory was filled: the work that tests compare.
+    #[cfg(test)]
+    hashings: AtomicUsize,
 }
 
 impl Shop {
@@ -42,6 +47,8 @@ impl Shop {
             dummy,
             memories: (0..benches).map(|_| Mutex::default()).collect(),
             hall: RwLock::new(()),
+            #[cfg(test)]
+            hashings: AtomicUsize::new(0),
         }))
     }
 
@@ -73,11 +80,12 @@ impl Bench {
     }
 
     /// `stored` is absent for an account that does not exist or has no password; the work is the same. Whatever happens,
-    /// a failure costs at least what the current parameters cost.
+    /// what does not open the account costs at least what the current parameters cost.
     pub(super) fn verify(
         &self,
         password: &Password,
         stored: Option<&PasswordRecord>,
+        opens: bool,
     ) -> Result<Verdict, HashingError> {
         let hash = match stored.map(|record| StoredHash::parse(record, self.shop.bounds)) {
             Some(Ok(hash)) => hash,
@@ -91,14 +99,16 @@ impl Bench {
             }
         };
         let outdated = !hash.is_current(&self.shop.current);
-        if self.matches(&hash, password)? {
-            return Ok(Verdict::Match { outdated });
-        }
-        if outdated {
+        let matches = self.matches(&hash, password)?;
+        if outdated && !(matches && opens) {
             // A cheaper hash would be told apart by its speed.
             self.work_for_nothing(password)?;
         }
-        Ok(Verdict::Mismatch)
+        Ok(if matches {
+            Verdict::Match { outdated }
+        } else {
+            Verdict::Mismatch
+        })
     }
 
     /// Whether the hash was made otherwise than new ones are, and may take another time.
@@ -131,6 +141,8 @@ impl Bench {
     }
 
     fn with_memory<T>(&self, work: impl FnOnce(&mut [Block]) -> T) -> T {
+        #[cfg(test)]
+        self.shop.hashings.fetch_add(1, Ordering::Relaxed);
         let _among_others = self.shop.hall.read();
         let mut memory = self.memory();
         if memory.is_empty() {
@@ -150,6 +162,13 @@ impl Bench {
     fn memory(&self) -> MutexGuard<'_, Vec<Block>> {
         let memory = self.shop.memories.get(self.number);
         memory.expect("a bench is made for each memory").lock()
+    }
+}
+
+#[cfg(test)]
+impl Bench {
+    pub(super) fn hashings(&self) -> usize {
+        self.shop.hashings.load(Ordering::Relaxed)
     }
 }
 

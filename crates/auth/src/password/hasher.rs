@@ -142,19 +142,21 @@ impl Hasher {
         hashed.await?
     }
 
-    /// Without a stored hash the work is the same and the verdict is `Mismatch`.
+    /// Without a stored hash the work is the same and the verdict is `Mismatch`. `opens` says whether a match lets
+    /// anybody in; where it does not, as for a disabled account, it takes as long as a mismatch.
     pub async fn verify(
         &self,
         password: Password,
         stored: Option<PasswordRecord>,
+        opens: bool,
     ) -> Result<Verdict, HashingError> {
         let verified = self.run(move |bench| {
             let begun = Instant::now();
-            let verdict = bench.verify(&password, stored.as_ref());
+            let verdict = bench.verify(&password, stored.as_ref(), opens);
             (verdict, begun.elapsed(), bench.is_outdated(stored.as_ref()))
         });
         let (verdict, took, was_outdated) = verified.await?;
-        if !matches!(verdict, Ok(Verdict::Match { .. })) {
+        if !(opens && matches!(verdict, Ok(Verdict::Match { .. }))) {
             let pretence = self.pretence(took, was_outdated);
             tokio::time::sleep(pretence).await;
         }
@@ -200,9 +202,22 @@ impl Hasher {
     }
 }
 
-/// For tests of what is answered when nothing can be hashed.
+/// For tests of what is answered when nothing can be hashed, and of what a refusal costs.
 #[cfg(test)]
 impl Hasher {
+    /// How many hashes of the current cost were made by now.
+    pub(crate) async fn hashings(&self) -> usize {
+        self.run(|bench| bench.hashings())
+            .await
+            .expect("an idle pool")
+    }
+
+    /// From now on the refusals of this pool take so long, as if a dear hash had been met.
+    pub(crate) fn refuse_in(&self, time: Duration) {
+        let micros = time.as_micros().try_into().expect("a short time");
+        self.refusal_micros.store(micros, Ordering::Relaxed);
+    }
+
     /// Until what is returned is dropped, every worker of a pool of one is busy and the queue is full.
     pub(crate) async fn stall(&self) -> std::sync::mpsc::Sender<()> {
         let (release, held) = std::sync::mpsc::channel();

@@ -36,7 +36,7 @@ fn password(text: &str) -> Password {
 }
 
 fn verdict(bench: &Bench, text: &str, stored: &PasswordRecord) -> Verdict {
-    bench.verify(&password(text), Some(stored)).unwrap()
+    bench.verify(&password(text), Some(stored), true).unwrap()
 }
 
 /// Taken in as an import takes it.
@@ -64,7 +64,9 @@ fn a_hash_verifies_its_own_password_only() {
     assert_eq!(verdict(&bench, "correct horse", &stored), MATCH);
     assert_eq!(verdict(&bench, "correct horsf", &stored), Verdict::Mismatch);
     assert_eq!(
-        bench.verify(&password("correct horse"), None).unwrap(),
+        bench
+            .verify(&password("correct horse"), None, true)
+            .unwrap(),
         Verdict::Mismatch
     );
     let again = bench.hash(&password("correct horse")).unwrap();
@@ -251,7 +253,7 @@ fn a_hash_beyond_the_bounds_is_neither_imported_nor_run() {
         assert_eq!(refused, Err(expected), "{text}");
         for scheme in [OURS, "argon2", "bcrypt", "scrypt", "md5"] {
             let stored = PasswordRecord::new(&*text, scheme);
-            let outcome = bench.verify(&password("x"), Some(&stored));
+            let outcome = bench.verify(&password("x"), Some(&stored), true);
             assert!(
                 matches!(outcome, Err(HashingError::Stored(_))),
                 "{text} as {scheme}: {outcome:?}"
@@ -264,7 +266,7 @@ fn a_hash_beyond_the_bounds_is_neither_imported_nor_run() {
 fn a_hash_of_ours_is_argon2id_and_nothing_else() {
     let bench = bench_within(64, 1, 64 * 1024);
     let stored = PasswordRecord::new(PYTHON_ARGON2I, OURS);
-    let outcome = bench.verify(&password("password"), Some(&stored));
+    let outcome = bench.verify(&password("password"), Some(&stored), true);
     assert!(matches!(
         outcome,
         Err(HashingError::Stored(StoredHashError::Algorithm))
@@ -282,7 +284,7 @@ proptest! {
         let bench = bench(64, 1);
         let text = format!("{prefix}{rest}");
         if let Ok(stored) = imported(&bench, &text) {
-            prop_assert!(bench.verify(&password("x"), Some(&stored)).is_ok());
+            prop_assert!(bench.verify(&password("x"), Some(&stored), true).is_ok());
         }
     }
 

@@ -60,7 +60,7 @@ async fn a_full_queue_refuses_at_once() {
         hasher.queue(Box::new(|_| ())).unwrap();
     }
     assert_eq!(hasher.waiting().get(), 64);
-    let refused = hasher.verify(password(), None).await;
+    let refused = hasher.verify(password(), None, true).await;
     assert!(
         matches!(refused, Err(HashingError::Overloaded)),
         "{refused:?}"
@@ -88,7 +88,7 @@ async fn who_waited_too_long_is_refused_and_its_job_skipped() {
     drop(release);
     // The next one is served, which also shows that the one before it was passed over.
     assert_eq!(
-        hasher.verify(password(), None).await.unwrap(),
+        hasher.verify(password(), None, true).await.unwrap(),
         Verdict::Mismatch
     );
     assert!(
@@ -124,7 +124,7 @@ async fn a_panic_does_not_shrink_the_pool() {
     let failed = hasher.run(|_| panic!("on purpose")).await;
     assert!(matches!(failed, Err(HashingError::Abandoned)), "{failed:?}");
     assert_eq!(
-        hasher.verify(password(), None).await.unwrap(),
+        hasher.verify(password(), None, true).await.unwrap(),
         Verdict::Mismatch
     );
 }
@@ -153,7 +153,7 @@ async fn what_was_hashed_verifies() {
     let hasher = Hasher::start(&rules(64, 256), 2).unwrap();
     let stored = hasher.hash(password()).await.unwrap();
     assert_eq!(
-        hasher.verify(password(), Some(stored)).await.unwrap(),
+        hasher.verify(password(), Some(stored), true).await.unwrap(),
         Verdict::Match { outdated: false }
     );
 }
