@@ -88,8 +88,10 @@ impl AuthService {
     }
 
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
-        let principal = self.principal(headers)?;
-        self.user_of(principal).await
+        match self.holder(headers).await? {
+            Holder::User(caller) => Ok(*caller),
+            Holder::Client(..) => Err(Rejection::InvalidToken { cause: "client" }.into()),
+        }
     }
 
     /// Of a token of our own.

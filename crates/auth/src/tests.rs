@@ -8,11 +8,13 @@ mod breakers;
 mod clients;
 mod described;
 mod equal_work;
+mod every_field;
 mod hostile;
 mod imports;
 mod keys;
 mod login;
 mod mail;
+mod misused;
 mod oauth;
 mod oauth_refresh;
 mod pages;
@@ -247,6 +249,11 @@ impl House {
     pub(crate) fn advance(&self, by: Duration) {
         self.clock
             .fetch_add(by.as_millis().try_into().unwrap(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_back(&self, by: Duration) {
+        self.clock
+            .fetch_sub(by.as_millis().try_into().unwrap(), Ordering::Relaxed);
     }
 
     /// `saad`, the guest of the demo, and `admin`.

@@ -15,20 +15,20 @@ use crate::{endpoints, openapi, router};
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-fn document() -> Value {
+pub(super) fn document() -> Value {
     let document = openapi::document(router::collected().into_openapi(), &auth_config());
     serde_json::to_value(document).unwrap()
 }
 
 /// One operation, by its method and path.
-struct Operation<'a> {
-    place: String,
-    path: &'a str,
-    is: &'a Map<String, Value>,
-    document: &'a Value,
+pub(super) struct Operation<'a> {
+    pub(super) place: String,
+    pub(super) path: &'a str,
+    pub(super) is: &'a Map<String, Value>,
+    pub(super) document: &'a Value,
 }
 
-fn operations(document: &Value) -> Vec<Operation<'_>> {
+pub(super) fn operations(document: &Value) -> Vec<Operation<'_>> {
     let paths = document["paths"].as_object().unwrap().iter();
     let all = paths.flat_map(|(path, item)| {
         let methods = item.as_object().unwrap().iter();
@@ -85,7 +85,7 @@ impl Operation<'_> {
 }
 
 /// What a reference leads to, where this is one.
-fn followed<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+pub(super) fn followed<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     let Some(reference) = value["$ref"].as_str() else {
         return value;
     };
