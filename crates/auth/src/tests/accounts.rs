@@ -263,13 +263,11 @@ async fn a_profile_is_shown_for_a_token_of_any_resource() {
     );
 }
 
-#[tokio::test]
-async fn a_foreign_user_is_never_taken_for_a_local_one() {
-    let house = House::open().await;
-    let admin = house.add_user("admin", "admin", "admin").await;
+/// A good token of another issuer, for whom it names.
+pub(super) fn foreign_token(subject: &str, sid: &str) -> String {
     let claims = AccessClaims {
         iss: CORP.to_owned(),
-        sub: admin.id.clone(),
+        sub: subject.to_owned(),
         aud: "hotel".to_owned(),
         resource: "hotel".to_owned(),
         exp: NOW.as_secs() + 300,
@@ -278,12 +276,19 @@ async fn a_foreign_user_is_never_taken_for_a_local_one() {
         client_id: "app".to_owned(),
         scope: "hotel:read users:read users:write".to_owned(),
         roles: vec!["admin".to_owned()],
-        sid: "s1".to_owned(),
-        ver: admin.version,
+        sid: sid.to_owned(),
+        ver: 1,
         tenant: None,
     };
     let key = SigningKey::from_secret(&SecretString::from(CORP_SECRET)).unwrap();
-    let token = key.sign(&claims).unwrap();
+    key.sign(&claims).unwrap()
+}
+
+#[tokio::test]
+async fn a_foreign_user_is_never_taken_for_a_local_one() {
+    let house = House::open().await;
+    let admin = house.add_user("admin", "admin", "admin").await;
+    let token = foreign_token(&admin.id, "s1");
     let verifier = &house.service.verifier;
     assert!(
         verifier.verify(&token, NOW).is_ok(),

@@ -180,6 +180,9 @@ async fn fifty_tabs_at_once_get_one_successor_and_those_too_many_are_told_to_wai
 async fn what_is_no_token_of_ours_is_refused_without_a_look_at_the_database() {
     let house = House::open().await.with_demo_users().await;
     let good = house.pair("saad", "1234").await.refresh;
+    let other = house.pair("admin", "admin").await.refresh;
+    // Another's session before one's own MAC, and the other way round.
+    let spliced = |at: usize| format!("{}{}", &other[..at], &good[at..]);
     let flipped = |at: usize| {
         let mut text = good.clone().into_bytes();
         text[at] = if text[at] == b'A' { b'B' } else { b'A' };
@@ -193,6 +196,9 @@ async fn what_is_no_token_of_ours_is_refused_without_a_look_at_the_database() {
         flipped(10),
         flipped(30),
         flipped(last),
+        spliced(last / 3),
+        spliced(last / 2),
+        spliced(last - last / 4),
         format!("{good}="),
         format!("{good}A"),
         good[..last].to_owned(),
@@ -201,6 +207,7 @@ async fn what_is_no_token_of_ours_is_refused_without_a_look_at_the_database() {
         "../../etc/passwd".to_owned(),
     ];
     for text in texts {
+        assert_ne!(text, good);
         let answer = house.refresh(&text).await;
         assert!(is_refused(&answer), "{text}: {}", answer.text);
     }

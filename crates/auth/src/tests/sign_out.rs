@@ -7,9 +7,10 @@ use axum::{
     http::{Method, Request, StatusCode, header},
 };
 use portcullis_audit::Action;
+use portcullis_config::{auth::Auth, refresh_tokens::Transport};
 use serde_json::{Value, json};
 
-use super::{Answer, House, refresh::Pair};
+use super::{Answer, House, accounts::foreign_token, refresh::Pair};
 
 const LOGOUT: &str = "/v1/auth/logout";
 const SESSIONS: &str = "/v1/auth/sessions";
@@ -217,6 +218,49 @@ async fn whoever_holds_nothing_of_ours_signs_nobody_out() {
         assert_eq!(answer.problem(), problem, "{body}");
     }
     assert!(house.goes_on(&pair).await);
+}
+
+#[tokio::test]
+async fn a_token_of_another_issuer_ends_no_session_of_ours_whatever_it_names() {
+    let house = house().await;
+    let pair = house.pair("saad", "1234").await;
+    let principal = house.claims_of(&pair.access);
+    let theirs = foreign_token(principal.subject(), principal.session().unwrap());
+    for scope in ["this", "others", "all"] {
+        let answer = house
+            .post(LOGOUT, Some(&theirs), json!({ "scope": scope }))
+            .await;
+        assert_eq!(answer.problem(), "wrong-resource", "{scope}");
+    }
+    assert!(house.goes_on(&pair).await);
+}
+
+/// Whoever shows two tokens is taken at the word of the header; the other's session goes on.
+#[tokio::test]
+async fn beside_an_access_token_no_refresh_token_is_looked_at() {
+    let change = |config: &mut Auth| config.refresh_tokens.transport = Transport::Both;
+    let house = House::open_with(change).await.with_demo_users().await;
+    let theirs = house.pair("admin", "admin").await;
+    for (in_cookie, in_body) in [(true, false), (false, true), (true, true)] {
+        let own = house.pair("saad", "1234").await;
+        let body = if in_body {
+            json!({"refresh_token": theirs.refresh})
+        } else {
+            json!({})
+        };
+        let mut request = Request::post(LOGOUT)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::AUTHORIZATION, format!("Bearer {}", own.access));
+        if in_cookie {
+            let cookie = format!("__Secure-portcullis-refresh={}", theirs.refresh);
+            request = request.header(header::COOKIE, cookie);
+        }
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        assert_eq!(house.send(request).await.status, StatusCode::NO_CONTENT);
+        assert!(!house.goes_on(&own).await);
+        assert!(house.is_in(&theirs.access).await);
+    }
+    assert!(house.goes_on(&theirs).await);
 }
 
 #[tokio::test]
