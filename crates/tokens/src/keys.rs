@@ -274,6 +274,7 @@ pub(crate) fn public_key(algorithm: Algorithm, der: &[u8]) -> Result<DecodingKey
         Family::Rsa if is_short_rsa(der) => Err(wrong_kind),
         Family::Rsa => Ok(DecodingKey::from_rsa_der(der)),
         Family::P256 | Family::P384 => Ok(DecodingKey::from_ec_der(der)),
+        Family::Ed25519 if is_of_small_order(der) => Err(wrong_kind),
         Family::Ed25519 => Ok(DecodingKey::from_ed_der(der)),
         Family::Secret => Err(KeyError::Mixed),
     }
@@ -283,6 +284,45 @@ pub(crate) fn public_key(algorithm: Algorithm, der: &[u8]) -> Result<DecodingKey
 fn is_short_rsa(der: &[u8]) -> bool {
     const MIN_MODULUS_BYTES: usize = 256;
     aws_lc_rs::rsa::PublicKey::from_der(der).is_ok_and(|key| key.modulus_len() < MIN_MODULUS_BYTES)
+}
+
+/// Under such a point of Ed25519 a signature fits messages that nobody has signed, which aws-lc leaves to its callers. The
+/// point is the end of every form a key comes in.
+fn is_of_small_order(der: &[u8]) -> bool {
+    let Some(mut y) = der.last_chunk::<32>().copied() else {
+        return true;
+    };
+    // The highest bit is the sign of the other coordinate.
+    y[31] &= 0x7f;
+    SMALL_ORDER.contains(&y)
+}
+
+/// The second coordinates, little-endian, of the points whose order divides 8: 0, 1, two of order 8, and what is 1 less
+/// than the prime, the prime itself, or 1 more.
+const SMALL_ORDER: [[u8; 32]; 7] = [
+    [0; 32],
+    beside(0x01, [0; 2]),
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+    beside(0xec, [0xff, 0x7f]),
+    beside(0xed, [0xff, 0x7f]),
+    beside(0xee, [0xff, 0x7f]),
+];
+
+/// This byte first, that one last, and the other between.
+const fn beside(first: u8, [between, last]: [u8; 2]) -> [u8; 32] {
+    let mut number = [between; 32];
+    number[0] = first;
+    number[31] = last;
+    number
 }
 
 /// The bytes of the only block of the text.

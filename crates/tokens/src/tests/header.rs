@@ -20,17 +20,6 @@ fn a_header_with_anything_but_what_we_write_is_refused() {
         (json!({"alg": null}), TokenError::Malformed),
         (json!({"alg": ["ES256"]}), TokenError::Malformed),
         (json!({"kid": other.kid()}), TokenError::UnknownKey),
-        (json!({"kid": null}), TokenError::UnknownKey),
-        (json!({"kid": ""}), TokenError::UnknownKey),
-        (
-            json!({"kid": "../../../../dev/null"}),
-            TokenError::UnknownKey,
-        ),
-        (
-            json!({"kid": "x' UNION SELECT '1';--"}),
-            TokenError::UnknownKey,
-        ),
-        (json!({"kid": "|sleep 10"}), TokenError::UnknownKey),
         (json!({"kid": 5}), TokenError::Malformed),
         (json!({"kid": [key.kid()]}), TokenError::Malformed),
         (json!({"jwk": key.public_jwk()}), TokenError::Malformed),
@@ -75,6 +64,38 @@ fn a_header_with_anything_but_what_we_write_is_refused() {
         );
         assert_eq!(refusal(&verifier, &token), Some(wanted), "{change}");
     }
+}
+
+#[test]
+fn a_key_id_is_compared_and_never_opened_run_or_asked_for() {
+    let key = key(SigningAlgorithm::Es256);
+    let verifier = verifier(&key);
+    let texts = [
+        "",
+        " ",
+        "../../../../dev/null",
+        "/proc/self/environ",
+        "x' UNION SELECT '1';--",
+        "|sleep 10",
+        "http://127.0.0.1:1/jwks",
+        "\0",
+    ];
+    let texts = texts.map(str::to_owned).into_iter();
+    for text in texts.chain([format!("{} ", key.kid()), "k".repeat(5_000)]) {
+        let header = changed(header_of(&key), &json!({ "kid": text }));
+        let token = forged(&key, &header.to_string(), payload().to_string());
+        assert_eq!(
+            refusal(&verifier, &token),
+            Some(TokenError::UnknownKey),
+            "{text:.60}"
+        );
+    }
+    let nameless = changed(header_of(&key), &json!({ "kid": null }));
+    let token = forged(&key, &nameless.to_string(), payload().to_string());
+    assert_eq!(refusal(&verifier, &token), Some(TokenError::UnknownKey));
+    let endless = changed(header_of(&key), &json!({ "kid": "k".repeat(65_536) }));
+    let token = forged(&key, &endless.to_string(), payload().to_string());
+    assert_eq!(refusal(&verifier, &token), Some(TokenError::TooLarge));
 }
 
 #[test]

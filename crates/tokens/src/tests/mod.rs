@@ -26,6 +26,7 @@ mod jwks;
 mod keys;
 mod properties;
 mod roundtrip;
+mod signatures;
 mod time;
 
 const ISSUER: &str = "https://gw.example";
