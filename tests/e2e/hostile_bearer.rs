@@ -82,6 +82,16 @@ fn what_only_resembles_a_bearer_token_is_none() {
         &either,
     );
     table.row(
+        "blanks behind, which are no part of a field",
+        &format!("Authorization: Bearer {good}  \t\r\n"),
+        PASSED,
+    );
+    table.row(
+        "two behind one scheme",
+        &format!("Authorization: Bearer {good} {good}\r\n"),
+        INVALID,
+    );
+    table.row(
         "quotes",
         &format!("Authorization: Bearer \"{good}\"\r\n"),
         INVALID,
@@ -99,16 +109,41 @@ fn what_only_resembles_a_bearer_token_is_none() {
     table.end();
 }
 
+/// RFC 6750 knows tokens in the query and in forms as well. Those are the upstream's, whatever they say.
 #[test]
-fn a_token_in_the_query_is_never_read() {
+fn only_the_header_says_who_calls() {
     let stage = Stage::build();
-    let target = format!("/hotel/x?access_token={}", stage.good);
-    let answer = stage.gateway.client().get(&target).unwrap();
-    assert_eq!(
-        (answer.status, answer.code().as_str()),
-        (401, "authentication-required")
-    );
-    assert_eq!(stage.upstream.count(), 0);
+    let (good, other) = (stage.good.to_string(), stage.corp_token().to_string());
+    let subject = stage.good.claims().unwrap()["sub"].clone();
+    let absent = (401, "authentication-required");
+    let mut client = stage.gateway.client();
+    for elsewhere in [good.as_str(), &other, "bad"] {
+        let asked = [
+            Request::get(format!("/hotel/x?access_token={elsewhere}")),
+            Request::get("/hotel/x").with("Cookie", format!("access_token={elsewhere}")),
+            Request::post("/hotel/x")
+                .with("Content-Type", "application/x-www-form-urlencoded")
+                .body(format!("access_token={elsewhere}")),
+        ];
+        for request in asked {
+            for (header, expected) in [
+                (None, absent),
+                (Some("bad"), (401, "invalid-token")),
+                (Some(good.as_str()), (200, "")),
+            ] {
+                let request = match header {
+                    Some(token) => request.clone().bearer(token),
+                    None => request.clone(),
+                };
+                let answer = client.send(&request).unwrap();
+                assert_eq!((answer.status, answer.code().as_str()), expected);
+                let received = stage.upstream.take_received();
+                let callers: Vec<_> = received.iter().map(|one| one.field("x-user-id")).collect();
+                let known = (answer.status == 200).then(|| subject.as_str());
+                assert_eq!(callers, Vec::from_iter(known));
+            }
+        }
+    }
 }
 
 #[test]

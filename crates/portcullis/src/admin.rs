@@ -142,10 +142,14 @@ mod tests {
     }
 
     async fn ask(app: &Router, method: &str, path: &str) -> (StatusCode, String) {
+        send(app, method, path, Body::empty()).await
+    }
+
+    async fn send(app: &Router, method: &str, path: &str, body: Body) -> (StatusCode, String) {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .body(Body::empty())
+            .body(body)
             .unwrap();
         let response = app.clone().oneshot(request).await.unwrap();
         let status = response.status();
@@ -174,13 +178,16 @@ mod tests {
     async fn nothing_can_be_changed_here() {
         let app = admin(&Arc::new(Readiness::of(Vec::new())));
         for path in ["/metrics", "/healthz", "/readyz", "/status"] {
-            for method in ["POST", "PUT", "PATCH", "DELETE"] {
-                assert_eq!(
-                    ask(&app, method, path).await.0,
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "{method} {path}"
-                );
+            for method in [
+                "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "MADEUP",
+            ] {
+                for body in ["", "{}", "portcullis_requests_total 0\n"] {
+                    let (status, _) = send(&app, method, path, Body::from(body)).await;
+                    assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+                }
             }
+            let with_body = send(&app, "GET", path, Body::from("{}")).await;
+            assert_eq!(with_body, ask(&app, "GET", path).await, "{path}");
         }
     }
 }
