@@ -131,6 +131,40 @@ fn a_taken_port_ends_the_start_with_a_sentence() {
 }
 
 #[test]
+fn a_demo_whose_port_is_taken_greets_nobody_and_says_what_to_do() {
+    let taken = Upstream::start().unwrap();
+    let port = taken.address().port().to_string();
+    let house = stage::build(|_| String::new());
+    for (option, other) in [("--port", "--admin-port"), ("--admin-port", "--port")] {
+        let output = house.command(&["demo", option, &port, other, "0"]).unwrap();
+        assert_eq!(code(&output), 1, "{option}");
+        let text = said(&output);
+        assert!(
+            text.contains(&format!("give another port with {option}")),
+            "{text}"
+        );
+        assert!(output.stdout.is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn a_database_that_cannot_be_opened_is_named() {
+    let upstream = Upstream::start().unwrap();
+    let house = stage::build(|places| configuration(&stage::server(places, ""), &upstream));
+    std::fs::create_dir_all(house.path("data")).unwrap();
+    std::fs::write(house.path("data/portcullis.db"), "no database").unwrap();
+    for command in [["run"].as_slice(), &["user", "list"], &["migrate"]] {
+        let output = house.command(command).unwrap();
+        assert_eq!(code(&output), 1, "{command:?}");
+        let text = said(&output);
+        assert!(
+            text.contains("data/portcullis.db (storage.database)"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn a_database_is_migrated_once() {
     let upstream = Upstream::start().unwrap();
     let house = stage::build(|places| configuration(&stage::server(places, ""), &upstream));

@@ -1,6 +1,11 @@
 //! The ways in: a file or a text becomes a configuration, or the list of everything that is wrong with it.
 
-use std::{fs::File, io::Read, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io::{ErrorKind, Read},
+    path::Path,
+    sync::Arc,
+};
 
 use crate::{
     Config, decode,
@@ -31,7 +36,14 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Mistakes> {
         Err(error) => {
             let nowhere = Place { line: 0, column: 0 };
             let name = path.display().to_string();
-            Err(single(&name, nowhere, &format!("cannot be read: {error}")))
+            let is_absent = error.kind() == ErrorKind::NotFound;
+            let remedy = if is_absent {
+                "; name the configuration with `--config FILE`"
+            } else {
+                ""
+            };
+            let mistake = format!("cannot be read: {error}{remedy}");
+            Err(single(&name, nowhere, &mistake))
         }
     }
 }

@@ -139,13 +139,13 @@ impl DataFolder {
 
 /// Puts gateway, admin listener and database in their places and says where the gateway is.
 fn place(config: &mut Config, options: &Options, data: &DataFolder) -> anyhow::Result<SocketAddr> {
-    let gateway = local(free_or(options.port)?);
+    let gateway = local(free_port(options.port, "--port")?);
     config.server.listeners = vec![Listener {
         address: gateway,
         tls: None,
         proxy_protocol: false,
     }];
-    config.server.admin = local(free_or(options.admin_port)?);
+    config.server.admin = local(free_port(options.admin_port, "--admin-port")?);
     config.storage.database = Database::Sqlite(data.path().join("portcullis.db"));
     config.storage.key = None;
     if let Some(auth) = &mut config.auth {
@@ -158,14 +158,15 @@ fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-fn free_or(port: u16) -> anyhow::Result<u16> {
-    if port != 0 {
-        return Ok(port);
-    }
-    Ok(StdListener::bind(local(0))
-        .context("there is no free port")?
-        .local_addr()?
-        .port())
+/// This port, or any where it is 0. Whoever has it already would be greeted as the demo, because somebody answers there.
+fn free_port(port: u16, option: &str) -> anyhow::Result<u16> {
+    let listener = StdListener::bind(local(port)).with_context(|| {
+        format!(
+            "cannot listen on {}: give another port with {option}",
+            local(port)
+        )
+    })?;
+    Ok(listener.local_addr()?.port())
 }
 
 /// Each backend gets the port that the file gives its upstream, or a free one if somebody else has it.

@@ -156,7 +156,7 @@ async fn own_keys(config: &Config) -> anyhow::Result<Option<KeySet>> {
         );
     }
     let store = Store::open(database, OpenMode::Tool, "command-line").await;
-    let store = store.context("cannot open the database")?;
+    let store = store.with_context(|| house::cannot_open(database))?;
     let root = root_key(&config.storage)?;
     let keys = keys::kept(auth, algorithm, &store, &root).verifying().await;
     store.close().await;

@@ -37,7 +37,7 @@ impl Tool {
         let opened = Store::open(&config.storage.database, OpenMode::Tool, "command-line");
         let store = runtime
             .block_on(opened)
-            .context("cannot open the database")?;
+            .with_context(|| cannot_open(&config.storage.database))?;
         Ok(Self {
             runtime,
             config,
@@ -77,7 +77,7 @@ pub(crate) async fn open_store(storage: &Storage) -> anyhow::Result<Store> {
         &chain_name(&storage.database),
     )
     .await;
-    let store = store.context("cannot open the database")?;
+    let store = store.with_context(|| cannot_open(&storage.database))?;
     let applied = store
         .migrate()
         .await
@@ -86,6 +86,19 @@ pub(crate) async fn open_store(storage: &Storage) -> anyhow::Result<Store> {
         tracing::info!(migration, "migrated the database");
     }
     Ok(store)
+}
+
+/// A file is named; the address of a server may hold a password.
+pub(crate) fn cannot_open(database: &Database) -> String {
+    match database {
+        Database::Sqlite(path) => {
+            format!(
+                "cannot open the database {} (storage.database)",
+                path.display()
+            )
+        }
+        Database::Postgres(_) => "cannot open the database (storage.database)".to_owned(),
+    }
 }
 
 /// Each replica appends to an audit chain of its own, so that none waits for another.

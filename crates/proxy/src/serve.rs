@@ -57,7 +57,7 @@ const LINGER: Duration = Duration::from_millis(500);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("cannot listen on {address}: {cause}")]
+    #[error("cannot listen on {address} (server.listeners): {cause}")]
     Bind {
         address: SocketAddr,
         cause: std::io::Error,

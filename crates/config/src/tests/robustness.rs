@@ -88,6 +88,7 @@ fn a_file_that_cannot_be_read_is_named() {
         missing.starts_with("no/such/gateway.yaml: cannot be read: "),
         "{missing}"
     );
+    assert!(missing.contains("`--config FILE`"), "{missing}");
     assert!(
         load(Path::new("/"), &nothing_set).is_err(),
         "a folder is no file"
