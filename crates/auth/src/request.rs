@@ -17,6 +17,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use portcullis_policy::rejection::{Malformation, Rejection};
 use portcullis_tokens::ScopeSet;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::error::Category;
 use zeroize::Zeroizing;
 
 use crate::answer::Refusal;
@@ -26,6 +27,7 @@ pub(crate) const MAX_BODY_BYTES: usize = 4 * 1024;
 /// A sign-in is one packet. Who needs longer than this is holding a connection, not typing.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+const NOT_JSON: &str = "The body is not one JSON object.";
 const BAD_SCOPE: &str = "The scope must be one or more scopes, separated by spaces.";
 
 /// Set by the gateway, and only the gateway reaches the socket.
@@ -127,9 +129,13 @@ pub(crate) async fn json<T: DeserializeOwned>(request: Request<Body>) -> Result<
     // serde would take an array for a struct, field by field.
     let is_object = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
     if !is_object {
-        return Err(malformed_body());
+        return Err(malformed_field(NOT_JSON));
     }
-    serde_json::from_slice(&bytes).map_err(|_repeats_the_input| malformed_body())
+    // Which of the two it was can be said; the parser's message would repeat the input.
+    serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
+        Category::Data => malformed_body(),
+        Category::Syntax | Category::Eof | Category::Io => malformed_field(NOT_JSON),
+    })
 }
 
 /// Reads a body of the given media type.

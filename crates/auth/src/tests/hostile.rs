@@ -218,6 +218,30 @@ async fn other_media_types_are_refused() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_a_body_is_told_and_the_body_is_not_repeated() {
+    let house = House::open().await;
+    let table = [
+        ("", "JSON object"),
+        (r#"{"username":"secret-7","#, "JSON object"),
+        (r#"["secret-7"]"#, "JSON object"),
+        (r#"{"username":"secret-7"} x"#, "JSON object"),
+        (r#"{"username":"secret-7"}"#, "missing"),
+        (r#"{"username":"x","password":"x","secret-7":1}"#, "unknown"),
+        (
+            r#"{"username":{"secret-7":1},"password":"x"}"#,
+            "another kind",
+        ),
+    ];
+    for (body, said) in table {
+        let asked = request(Method::POST, "/v1/auth/login", None, Body::from(body));
+        let answer = house.send(asked).await;
+        assert_eq!(answer.problem(), "malformed-request", "{body}");
+        assert!(answer.text.contains(said), "{body}: {}", answer.text);
+        assert!(!answer.text.contains("secret-7"), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
 async fn a_body_over_four_kibibytes_is_not_read() {
     let (house, _stall) = house_without_hashing().await;
     let check = async |request: Request<Body>, what: &str| {

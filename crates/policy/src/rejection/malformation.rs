@@ -75,7 +75,9 @@ impl Malformation {
                 "The Connection header must not name a field that others rely on."
             }
             Self::DuplicateAuthorization => "The request has more than one Authorization header.",
-            Self::Body => "The body is not in the form that this endpoint takes.",
+            Self::Body => {
+                "A member of the body is missing, unknown or of another kind; the description of the API lists them."
+            }
             Self::Field(sentence) => sentence,
         }
     }
