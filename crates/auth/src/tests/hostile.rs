@@ -224,7 +224,7 @@ async fn what_is_wrong_with_a_body_is_told_and_the_body_is_not_repeated() {
         ("", "JSON object"),
         (r#"{"username":"secret-7","#, "JSON object"),
         (r#"["secret-7"]"#, "JSON object"),
-        (r#"{"username":"secret-7"} x"#, "JSON object"),
+        (r#"{"username":"x","password":"x"} secret-7"#, "JSON object"),
         (r#"{"username":"secret-7"}"#, "missing"),
         (r#"{"username":"x","password":"x","secret-7":1}"#, "unknown"),
         (
