@@ -148,6 +148,35 @@ fn a_demo_whose_port_is_taken_greets_nobody_and_says_what_to_do() {
 }
 
 #[test]
+fn keys_in_files_are_looked_at_by_a_check_as_by_a_start() {
+    let house = stage::build(|places| {
+        let issuers = "issuers: [{ name: corp, issuer: https://corp.example, audiences: [hotel], \
+                       public_key_file: corp.pem, algorithms: [ES256] }]";
+        let upstream = "upstreams: { hotel: { endpoints: [127.0.0.1:9] } }";
+        let route = "routes: [{ name: hotel, match: { path: /** }, upstream: hotel, auth: { resource: hotel } }]";
+        format!(
+            "{}{issuers}\n{upstream}\n{route}\n",
+            stage::server(places, "")
+        )
+    });
+    for (content, complaint) in [
+        (None, "cannot read corp.pem"),
+        (Some("no key"), "no PEM block"),
+    ] {
+        if let Some(content) = content {
+            std::fs::write(house.path("corp.pem"), content).unwrap();
+        }
+        for command in [["check"].as_slice(), &["check", "--json"], &["run"]] {
+            let output = house.command(command).unwrap();
+            assert_eq!(code(&output), 1, "{command:?}");
+            let text = said(&output);
+            assert!(text.contains("corp cannot be used"), "{command:?}: {text}");
+            assert!(text.contains(complaint), "{command:?}: {text}");
+        }
+    }
+}
+
+#[test]
 fn a_database_that_cannot_be_opened_is_named() {
     let upstream = Upstream::start().unwrap();
     let house = stage::build(|places| configuration(&stage::server(places, ""), &upstream));

@@ -24,7 +24,7 @@ pub(crate) fn complain(failure: &anyhow::Error) {
 }
 
 /// Many errors end with their cause already, and it is not said twice.
-fn sentence(failure: &anyhow::Error) -> String {
+pub(crate) fn sentence(failure: &anyhow::Error) -> String {
     let mut sentence = String::new();
     for cause in failure.chain().map(ToString::to_string) {
         if sentence.is_empty() {

@@ -36,9 +36,7 @@ pub(crate) fn verifier(
         let lifetime = auth.access_token_lifetime;
         Ok(IssuerSpec::local(&auth.issuer, resources, lifetime, keys))
     });
-    let foreign = config.issuers.iter().map(|issuer| {
-        foreign(issuer, kept).with_context(|| format!("issuers: {} cannot be used", issuer.name))
-    });
+    let foreign = config.issuers.iter().map(|issuer| foreign(issuer, kept));
     let largest = config.issuers.iter().map(|issuer| issuer.token_cache).max();
     let issuers = own
         .into_iter()
@@ -53,7 +51,19 @@ pub(crate) fn verifier(
     Ok(Verifier::new(parts)?)
 }
 
+/// Why the start would fail at the keys of other issuers, as far as files on this machine tell.
+pub(crate) fn unusable_issuers(config: &Config) -> Vec<anyhow::Error> {
+    let issuers = config.issuers.iter();
+    issuers
+        .filter_map(|issuer| foreign(issuer, None).err())
+        .collect()
+}
+
 fn foreign(issuer: &Issuer, kept: Option<Kept<'_>>) -> anyhow::Result<IssuerSpec> {
+    spec(issuer, kept).with_context(|| format!("issuers: {} cannot be used", issuer.name))
+}
+
+fn spec(issuer: &Issuer, kept: Option<Kept<'_>>) -> anyhow::Result<IssuerSpec> {
     let keys = kept.map(|kept| kept.keys.keys_of(issuer)).transpose()?;
     let keys = match keys.flatten() {
         Some(keys) => keys,
