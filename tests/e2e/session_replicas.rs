@@ -8,7 +8,7 @@ use portcullis_harness::{
     postgres::Postgres,
     relay::Relay,
     upstream::Upstream,
-    wait::{self, PATIENCE, SOON},
+    wait::{self, PATIENCE},
 };
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ const NEW_PASSWORD: &str = "nine violet kites over land";
 
 /// What the contract promises where nothing is broken.
 const PROMISED: Duration = Duration::from_secs(2);
+const TRIES: usize = 5;
 
 struct Replicas {
     gateways: [Gateway; 3],
@@ -38,9 +39,6 @@ impl Replicas {
         assert_ne!(direct, relayed);
         let gateways = [&direct, &direct, &relayed]
             .map(|database| stage::start(|places| configuration(places, database, &upstream)));
-        for name in ["alice", "bob", "carol", "dora"] {
-            add_user(gateways[0].house(), name, "guest");
-        }
         Self {
             gateways,
             relay,
@@ -53,17 +51,29 @@ impl Replicas {
         [0, 1, 2].map(|at: usize| self.gateways[at].client())
     }
 
+    /// Makes a user and has `end` tell how long a token of it was good after it should not have been. A machine that holds
+    /// up one of the processes may spoil one try, and not all of them.
+    fn are_told_in_time(&self, what: &str, end: impl Fn(&str) -> Duration) {
+        let is_in_time = (0..TRIES).any(|number| {
+            let name = format!("{}-{number}", what.replace(' ', "-"));
+            add_user(self.gateways[0].house(), &name, "guest");
+            let took = end(&name);
+            println!("{what}: refused everywhere after {took:?}");
+            took < PROMISED
+        });
+        assert!(is_in_time, "{what} was known later than promised each time");
+    }
+
     /// Until each of these gateways refuses the token, and how long that took.
-    fn refused_at(&self, which: &[usize], access: &str, what: &str) -> Duration {
+    fn refused_at(&self, which: &[usize], access: &str) -> Duration {
         let mut clients = self.clients();
         let (refused, took) = wait::timed(|| {
-            wait::until(what, PATIENCE, || {
+            wait::until("a refusal everywhere", PATIENCE, || {
                 let is_refused = |at: &usize| visit(&mut clients[*at], access) == 401;
                 which.iter().all(is_refused).then_some(())
             })
         });
         refused.unwrap();
-        println!("{what}: refused everywhere after {took:?}");
         took
     }
 }
@@ -122,55 +132,54 @@ fn refresh_once(client: &mut Client, body: &Value) -> u16 {
 #[test]
 fn what_ends_at_one_replica_ends_at_all_of_them() {
     let replicas = Replicas::start();
-    let [mut here, mut there, mut far] = replicas.clients();
-
-    // A machine that holds up one of them for longer has it tried again.
-    let in_time = wait::until(
-        "a logout that is known as soon as promised",
-        PATIENCE,
-        || {
-            let (access, token) = pair(&mut there, "alice");
-            assert_eq!(
-                [visit(&mut here, &access), visit(&mut far, &access)],
-                [200, 200]
-            );
-            assert_eq!(log_out(&mut here, &access), 204);
-            assert_eq!(visit(&mut here, &access), 401, "in the very next request");
-            let took = replicas.refused_at(&[1, 2], &access, "a logout");
-            assert_eq!(refresh(&mut far, &token), 401);
-            (took < PROMISED).then_some(())
-        },
-    );
-    in_time.unwrap();
-
-    let (access, token) = pair(&mut far, "bob");
-    let disable = ["user", "disable", "bob"];
-    let disabled = replicas.gateways[0].house().command(&disable).unwrap();
-    assert!(disabled.status.success());
-    let took = replicas.refused_at(&[0, 1, 2], &access, "user disable at the command line");
-    assert!(took < SOON, "{took:?}");
-    assert_eq!(refresh(&mut there, &token), 401);
-
-    let (access, token) = pair(&mut there, "carol");
-    let body = json!({ "current_password": PASSWORD, "new_password": NEW_PASSWORD });
-    let change = Request::post("/v1/auth/password")
-        .bearer(&access)
-        .json(&body);
-    assert_eq!(here.send(&change).unwrap().status, 200);
-    assert_eq!(visit(&mut here, &access), 401, "in the very next request");
-    let took = replicas.refused_at(&[1, 2], &access, "another password");
-    assert!(took < SOON, "{took:?}");
-    assert_eq!(refresh(&mut far, &token), 401);
+    replicas.are_told_in_time("a logout", |name| {
+        let [mut here, mut there, mut far] = replicas.clients();
+        let (access, token) = pair(&mut there, name);
+        assert_eq!(
+            [visit(&mut here, &access), visit(&mut far, &access)],
+            [200, 200]
+        );
+        assert_eq!(log_out(&mut here, &access), 204);
+        assert_eq!(visit(&mut here, &access), 401, "in the very next request");
+        let took = replicas.refused_at(&[1, 2], &access);
+        assert_eq!(refresh(&mut far, &token), 401);
+        took
+    });
+    replicas.are_told_in_time("user disable at the command line", |name| {
+        let [_, mut there, mut far] = replicas.clients();
+        let (access, token) = pair(&mut far, name);
+        let disable = ["user", "disable", name];
+        let disabled = replicas.gateways[0].house().command(&disable).unwrap();
+        assert!(disabled.status.success());
+        let took = replicas.refused_at(&[0, 1, 2], &access);
+        assert_eq!(refresh(&mut there, &token), 401);
+        took
+    });
+    replicas.are_told_in_time("another password", |name| {
+        let [mut here, mut there, mut far] = replicas.clients();
+        let (access, token) = pair(&mut there, name);
+        let body = json!({ "current_password": PASSWORD, "new_password": NEW_PASSWORD });
+        let change = Request::post("/v1/auth/password")
+            .bearer(&access)
+            .json(&body);
+        let changed = here.send_to_be_hashed(&change).unwrap();
+        assert_eq!(changed.status, 200, "{}", changed.text());
+        assert_eq!(visit(&mut here, &access), 401, "in the very next request");
+        let took = replicas.refused_at(&[1, 2], &access);
+        assert_eq!(refresh(&mut far, &token), 401);
+        took
+    });
 }
 
 #[test]
 fn a_replica_whose_connection_was_broken_learns_what_it_missed() {
     let replicas = Replicas::start();
     let [mut here, mut there, mut far] = replicas.clients();
+    add_user(replicas.gateways[0].house(), "dora", "guest");
     let (access, token) = pair(&mut far, "dora");
     replicas.relay.cut();
     assert_eq!(log_out(&mut here, &access), 204);
-    replicas.refused_at(&[0, 1], &access, "a logout beside a broken connection");
+    replicas.refused_at(&[0, 1], &access);
     assert_eq!(
         visit(&mut far, &access),
         200,
@@ -182,7 +191,8 @@ fn a_replica_whose_connection_was_broken_learns_what_it_missed() {
         "and spends nothing that it cannot count"
     );
     replicas.relay.restore();
-    replicas.refused_at(&[2], &access, "a logout after the connection was back");
+    let took = replicas.refused_at(&[2], &access);
+    println!("a logout after the connection was back: refused everywhere after {took:?}");
     assert_eq!(
         [refresh(&mut there, &token), refresh(&mut far, &token)],
         [401, 401]
