@@ -3,7 +3,7 @@
 use std::fs;
 
 use portcullis_harness::{
-    client::{Client, Request},
+    client::{Client, Request, Response},
     gateway::Gateway,
 };
 use serde_json::Value;
@@ -18,11 +18,15 @@ fn carry_out(gateway: &Gateway, command: &[&str]) -> Value {
 }
 
 fn status_of(client: &mut Client, id: &str, secret: &str) -> u16 {
+    token_for(client, id, secret).status
+}
+
+fn token_for(client: &mut Client, id: &str, secret: &str) -> Response {
     let form = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}");
     let request = Request::post("/oauth/token")
         .with("Content-Type", "application/x-www-form-urlencoded")
         .body(form);
-    client.send(&request).unwrap().status
+    client.send(&request).unwrap()
 }
 
 #[test]
@@ -106,4 +110,35 @@ fn a_rotated_secret_is_the_only_one_that_opens() {
         200,
         "nothing was changed"
     );
+}
+
+#[test]
+fn scopes_that_are_set_are_the_only_ones_and_a_deleted_client_is_nobody() {
+    let gateway = start("");
+    let add = ["client", "add", "billing", "--scope", "hotel:read"];
+    let made = carry_out(&gateway, &[&add[..], &["--json"]].concat());
+    let (id, secret) = (
+        made["id"].as_str().unwrap(),
+        made["secret"].as_str().unwrap(),
+    );
+    let mut client = gateway.client();
+    let scope = |client: &mut Client| token_for(client, id, secret).json()["scope"].clone();
+    assert_eq!(scope(&mut client), "hotel:read");
+    let set = ["client", "set-scopes", "billing", "--scope"];
+    let wider = ["revocations:read", "--json"];
+    let changed = carry_out(&gateway, &[&set[..], &wider].concat());
+    assert_eq!(changed["scopes"], serde_json::json!(["revocations:read"]));
+    assert_eq!(scope(&mut client), "revocations:read");
+    let unknown = [&set[..], &["hotel:burn"]].concat();
+    let output = gateway.house().command(&unknown).unwrap();
+    assert_eq!(output.status.code(), Some(1), "no scope of the file");
+    assert_eq!(scope(&mut client), "revocations:read");
+
+    let deleted = carry_out(&gateway, &["client", "delete", "billing", "--json"]);
+    assert_eq!(deleted["id"], id);
+    assert_eq!(status_of(&mut client, id, secret), 401);
+    let again = gateway.house().command(&["client", "delete", "billing"]);
+    assert_eq!(again.unwrap().status.code(), Some(1), "it is gone");
+    let anew = carry_out(&gateway, &[&add[..], &["--json"]].concat());
+    assert_ne!(anew["id"], id, "the name is free, the id is not");
 }

@@ -2,6 +2,10 @@
 //!
 //! An endpoint that names an [`Administrator`] among its arguments is reached by nobody else, and all that it does for one
 //! goes by what that one may.
+//!
+//! Rights are looked at before the change and not in its transaction. What changes in between, a role that is widened while
+//! it is granted, ends as if it had changed a moment later, and is then the doing of whoever may widen it. Only a password,
+//! which stays known to who set it, is bound to the user as it was looked at.
 
 use std::{marker::PhantomData, sync::Arc};
 

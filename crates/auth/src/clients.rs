@@ -131,7 +131,8 @@ fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 
-pub(crate) fn known_scopes(auth: &Auth, scopes: &[String]) -> Result<ScopeSet, ClientError> {
+/// What a client may be given: at least one scope, and each one that the configuration declares.
+pub fn known_scopes(auth: &Auth, scopes: &[String]) -> Result<ScopeSet, ClientError> {
     check_scopes(auth, scopes)?;
     match ScopeSet::from_words(scopes.iter().map(String::as_str)) {
         Ok(scopes) if !scopes.is_empty() => Ok(scopes),

@@ -3,11 +3,13 @@
 mod admin_accounts;
 mod admin_audit;
 mod admin_breakers;
+mod admin_client_proofs;
 mod admin_clients;
 mod admin_grants;
 mod admin_import;
 mod admin_keys;
 mod admin_mfa;
+mod admin_passwords;
 mod admin_roles;
 mod admin_sessions;
 mod admin_users;
@@ -59,12 +61,14 @@ pub(crate) fn all() -> Vec<OpenApiRouter<Arc<AuthService>>> {
         admin_users::routes(),
         admin_import::routes(),
         admin_mfa::routes(),
+        admin_passwords::routes(),
         admin_accounts::routes(),
         admin_grants::routes(),
         admin_roles::routes(),
         admin_audit::routes(),
         admin_sessions::routes(),
         admin_clients::routes(),
+        admin_client_proofs::routes(),
         admin_breakers::routes(),
         admin_keys::routes(),
         revocations::routes(),

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use portcullis_store::LoginName;
 use unicode_normalization::UnicodeNormalization;
 use unicode_security::{GeneralSecurityProfile, RestrictionLevel, RestrictionLevelDetection};
 
@@ -71,6 +72,13 @@ impl Username {
     pub fn key(&self) -> &str {
         &self.key
     }
+
+    pub(crate) fn login_name(&self) -> LoginName<'_> {
+        LoginName {
+            shown: self.shown(),
+            key: self.key(),
+        }
+    }
 }
 
 impl Email {
@@ -96,6 +104,13 @@ impl Email {
     /// Lower-cased.
     pub fn key(&self) -> &str {
         &self.key
+    }
+
+    pub(crate) fn login_name(&self) -> LoginName<'_> {
+        LoginName {
+            shown: self.shown(),
+            key: self.key(),
+        }
     }
 }
 

@@ -53,7 +53,8 @@ mod tests;
 
 pub use accounts::{AccountError, NewAccount, Strength, create_user};
 pub use clients::{
-    ClientError, client_party, create_client, create_signing_client, replace_keys, rotate_secret,
+    ClientError, client_party, create_client, create_signing_client, known_scopes, replace_keys,
+    rotate_secret,
 };
 pub use elsewhere::Elsewhere;
 pub use imports::{Arrival, ImportError, ImportedUser, NotImported, import_user};

@@ -1,6 +1,7 @@
 //! The service as the gateway sees it: whole requests into the router, a real SQLite database, a clock set by hand.
 
 mod accounts;
+mod admin_names;
 mod admin_objects;
 mod administration;
 mod audit;

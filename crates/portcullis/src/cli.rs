@@ -75,7 +75,7 @@ enum Command {
     /// List the sessions of a user, and end them
     #[command(after_help = "Example:\n  portcullis session list saad", subcommand)]
     Session(session::Command),
-    /// Add, list, disable and enable clients: programs that get tokens with a secret or a key
+    /// Add, list, change, disable and delete clients: programs that get tokens with a secret or a key
     #[command(after_help = "Example:\n  portcullis client list", subcommand)]
     Client(client::Command),
     /// List, rotate and take back the keys that sign tokens

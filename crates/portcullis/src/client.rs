@@ -11,9 +11,9 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use portcullis_audit::{Action, Event};
 use portcullis_auth::{
-    client_party, create_client, create_signing_client, replace_keys, rotate_secret,
+    client_party, create_client, create_signing_client, known_scopes, replace_keys, rotate_secret,
 };
-use portcullis_store::Client;
+use portcullis_store::{Client, ClientChange};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
@@ -45,6 +45,14 @@ pub(crate) enum Command {
     /// Give a client other public keys in place of its own or of its secret, and end all of its tokens
     #[command(after_help = "Example:\n  portcullis client set-key robot --public-key robot.pem")]
     SetKey(Keyed),
+    /// Give a client these scopes in place of those that it has, and end all of its tokens
+    #[command(
+        after_help = "Example:\n  portcullis client set-scopes robot --scope hotel:read --scope hotel:write"
+    )]
+    SetScopes(Scoped),
+    /// Delete a client and end all of its tokens; what it did stays in the audit log
+    #[command(after_help = "Example:\n  portcullis client delete sidecar")]
+    Delete(Named),
 }
 
 #[derive(Args)]
@@ -78,6 +86,15 @@ pub(crate) struct Keyed {
     public_key: PathBuf,
 }
 
+#[derive(Args)]
+pub(crate) struct Scoped {
+    #[command(flatten)]
+    named: Named,
+    /// A scope it may ask for, again for each further one
+    #[arg(long = "scope", value_name = "SCOPE", required = true)]
+    scopes: Vec<String>,
+}
+
 pub(crate) fn client(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
     let accounts = Accounts::open(config, "clients")?;
     accounts.block_on(Clients(&accounts).carry_out(command))?;
@@ -95,6 +112,8 @@ impl Clients<'_> {
             Command::Enable(named) => self.set_disabled(&named, false).await,
             Command::RotateSecret(named) => self.rotate_secret(&named).await,
             Command::SetKey(keyed) => self.set_key(&keyed).await,
+            Command::SetScopes(scoped) => self.set_scopes(&scoped).await,
+            Command::Delete(named) => self.delete(&named).await,
         }
     }
 
@@ -126,7 +145,7 @@ impl Clients<'_> {
 
     async fn rotate_secret(&self, named: &Named) -> anyhow::Result<()> {
         let client = self.find(&named.client).await?;
-        let changed = proof_changed(&client);
+        let changed = on(Action::ClientProofChanged, &client);
         let (store, until) = (self.0.store(), self.0.last_expiry());
         let rotated = rotate_secret(store, &client.id, until, &changed).await;
         let (client, secret) = rotated.context("the secret was not changed")?;
@@ -137,11 +156,35 @@ impl Clients<'_> {
     async fn set_key(&self, keyed: &Keyed) -> anyhow::Result<()> {
         let keys = read(&keyed.public_key)?;
         let client = self.find(&keyed.named.client).await?;
-        let changed = proof_changed(&client);
+        let changed = on(Action::ClientProofChanged, &client);
         let (store, until) = (self.0.store(), self.0.last_expiry());
         let replaced = replace_keys(store, &client.id, &keys, until, &changed).await;
         let client = replaced.context("the key was not changed")?;
         show("changed", &client, None, keyed.named.output);
+        Ok(())
+    }
+
+    async fn set_scopes(&self, scoped: &Scoped) -> anyhow::Result<()> {
+        const CONTEXT: &str = "the scopes were not changed";
+        let scopes = known_scopes(&self.0.auth, &scoped.scopes).context(CONTEXT)?;
+        let client = self.find(&scoped.named.client).await?;
+        let (changed, until) = (on(Action::ClientChanged, &client), self.0.last_expiry());
+        let wanted = ClientChange {
+            scopes: Some(scopes.line()),
+            ..ClientChange::default()
+        };
+        let (store, id) = (self.0.store(), &client.id);
+        let set = store.change_client(id, &wanted, until, &changed).await;
+        tell("changed", &set.context(CONTEXT)?, scoped.named.output);
+        Ok(())
+    }
+
+    async fn delete(&self, named: &Named) -> anyhow::Result<()> {
+        let client = self.find(&named.client).await?;
+        let (deleted, until) = (on(Action::ClientDeleted, &client), self.0.last_expiry());
+        let store = self.0.store();
+        let client = store.delete_client(&client.id, until, &deleted).await?;
+        tell("deleted", &client, named.output);
         Ok(())
     }
 
@@ -170,17 +213,13 @@ impl Clients<'_> {
             true => (Action::ClientDisabled, "disabled"),
             false => (Action::ClientEnabled, "enabled"),
         };
-        let event = event(action).on(client_party(&client.id, &client.name));
+        let event = on(action, &client);
         let client = self
             .0
             .store()
             .set_client_disabled(&client.id, disabled, self.0.last_expiry(), &event)
             .await?;
-        if named.output.json {
-            output::say_json(&listing(&client));
-        } else {
-            output::say(format_args!("{done}: {}", row(&client)));
-        }
+        tell(done, &client, named.output);
         Ok(())
     }
 
@@ -193,12 +232,20 @@ impl Clients<'_> {
     }
 }
 
-fn proof_changed(client: &Client) -> Event {
-    event(Action::ClientProofChanged).on(client_party(&client.id, &client.name))
+fn on(action: Action, client: &Client) -> Event {
+    event(action).on(client_party(&client.id, &client.name))
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn tell(done: &str, client: &Client, output: Output) {
+    if output.json {
+        output::say_json(&listing(client));
+    } else {
+        output::say(format_args!("{done}: {}", row(client)));
+    }
 }
 
 /// The secret here and nowhere else.

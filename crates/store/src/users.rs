@@ -13,6 +13,7 @@ use crate::{
     error::StoreError,
     grants::{self, Grant},
     identities::{self, Identity},
+    login_names::{self, LoginName},
     passwords::PasswordRecord,
     revocations,
     sessions::Session,
@@ -96,6 +97,8 @@ impl User {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UserChange<'a> {
     pub display_name: Option<Option<&'a str>>,
+    pub username: Option<Option<LoginName<'a>>>,
+    pub email: Option<Option<LoginName<'a>>>,
     pub tenant: Option<Option<&'a str>>,
 }
 
@@ -211,7 +214,8 @@ impl Store {
         self.finish(tx, id, event).await
     }
 
-    /// As [`Store::set_disabled`] where the tenant changes, but sessions go on.
+    /// As [`Store::set_disabled`] where the tenant changes, but sessions go on. `Taken` if a name is somebody else's, `Conflict`
+    /// if none would be left to sign in with.
     pub async fn change_user(
         &self,
         id: &str,
@@ -223,6 +227,12 @@ impl Store {
         if let Some(display_name) = wanted.display_name {
             tx.execute(SET_PROFILE, values![id, display_name, change.event.at])
                 .await?;
+        }
+        if let Some(name) = wanted.username {
+            login_names::set_username(&mut tx, id, name, change.event.at).await?;
+        }
+        if let Some(address) = wanted.email {
+            login_names::set_email(&mut tx, id, address, change.event.at).await?;
         }
         if let Some(tenant) = wanted.tenant
             && tx.execute(SET_TENANT, values![id, tenant]).await? > 0

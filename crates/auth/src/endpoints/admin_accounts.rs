@@ -24,7 +24,7 @@ use crate::{
     admin_scope::UsersWrite,
     administrator::Administrator,
     answer::{self, Refusal},
-    identifiers::is_display_name,
+    identifiers::{Email, Username, is_display_name},
     issue::party_of,
     openapi::{
         refusals::{Conflict, NotFound, WeakPassword},
@@ -75,6 +75,12 @@ struct Change {
     /// Null removes it.
     #[serde(default, deserialize_with = "present")]
     display_name: Option<Option<String>>,
+    /// Null removes it. One of the two stays, or there would be nothing to sign in with.
+    #[serde(default, deserialize_with = "present")]
+    username: Option<Option<String>>,
+    /// Null removes it. Another address has to be verified again.
+    #[serde(default, deserialize_with = "present")]
+    email: Option<Option<String>>,
     /// Null takes the user out of the tenant.
     #[serde(default, deserialize_with = "present")]
     tenant: Option<Option<String>>,
@@ -126,7 +132,9 @@ async fn create(
 
 /// Change a user
 ///
-/// A change of tenant ends the user's tokens. Only who has all rights of the user may change it.
+/// A change of tenant ends the user's tokens; with another name the user stays signed in. Another address is not verified,
+/// and administrators cannot give themselves one, or a stolen token of theirs would lead to their password. Only who has all
+/// rights of the user may change it.
 #[utoipa::path(
     patch,
     path = "/v1/admin/users/{id}",
@@ -146,9 +154,16 @@ async fn change(
     InPath(id): InPath<Uuid>,
     InBody(wanted): InBody<Change>,
 ) -> Result<Response, Refusal> {
-    let changes = wanted.checked()?;
-    let user = administrator.user_in_reach(id).await?;
-    let event = administrator.event(Action::UserChanged).on(party_of(&user));
+    let names = wanted.names()?;
+    let changes = wanted.checked(&names)?;
+    let user = match &wanted.email {
+        Some(_another) => administrator.other_in_reach(id).await?,
+        None => administrator.user_in_reach(id).await?,
+    };
+    let event = administrator
+        .event(Action::UserChanged)
+        .on(party_of(&user))
+        .because(wanted.fields());
     let service = &administrator.service;
     let change = service.rights_change(&event);
     let changed = service.store.change_user(&user.id, &changes, &change);
@@ -185,8 +200,23 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// As they will be kept.
+struct Names {
+    username: Option<Option<Username>>,
+    email: Option<Option<Email>>,
+}
+
 impl Change {
-    fn checked(&self) -> Result<UserChange<'_>, Refusal> {
+    fn names(&self) -> Result<Names, Refusal> {
+        let username = self.username.as_ref().map(Option::as_deref);
+        let email = self.email.as_ref().map(Option::as_deref);
+        Ok(Names {
+            username: username.map(parse_username).transpose()?,
+            email: email.map(parse_email).transpose()?,
+        })
+    }
+
+    fn checked<'a>(&'a self, names: &'a Names) -> Result<UserChange<'a>, Refusal> {
         let display_name = self.display_name.as_ref().map(Option::as_deref);
         if display_name
             .flatten()
@@ -196,10 +226,26 @@ impl Change {
         }
         let tenant = self.tenant.as_ref().map(Option::as_deref);
         check_tenant_name(tenant.flatten())?;
+        let username = names.username.as_ref().map(Option::as_ref);
+        let email = names.email.as_ref().map(Option::as_ref);
         Ok(UserChange {
             display_name,
+            username: username.map(|name| name.map(Username::login_name)),
+            email: email.map(|address| address.map(Email::login_name)),
             tenant,
         })
+    }
+
+    /// The log is told which, and not what: it is not the place for addresses that are gone.
+    fn fields(&self) -> String {
+        let fields = [
+            ("display_name", &self.display_name),
+            ("username", &self.username),
+            ("email", &self.email),
+            ("tenant", &self.tenant),
+        ];
+        let named = fields.iter().filter(|(_, wanted)| wanted.is_some());
+        named.map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -1,5 +1,5 @@
-//! Clients, for tokens of the resource `portcullis`: `/v1/admin/clients` lists and makes them, and one of them is changed,
-//! given another secret, and deleted. A secret is shown in the answer that makes it and nowhere else.
+//! Clients, for tokens of the resource `portcullis`: `/v1/admin/clients` lists and makes them, and one of them is changed and
+//! deleted. A secret is shown in the answer that makes it and nowhere else.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use axum::{
 };
 use portcullis_audit::Action;
 use portcullis_store::{Client, ClientChange};
-use portcullis_tokens::ScopeSet;
+use portcullis_tokens::{ClientKeysError, ScopeSet};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,10 +21,7 @@ use crate::{
     admin_scope::ClientsWrite,
     administrator::Administrator,
     answer::{self, Refusal},
-    clients::{
-        ClientError, client_party, create_client, create_signing_client, known_scopes,
-        rotate_secret,
-    },
+    clients::{ClientError, client_party, create_client, create_signing_client, known_scopes},
     openapi::{
         refusals::{Conflict, NotFound},
         tags,
@@ -40,12 +37,13 @@ const BAD_NAME: &str =
 const BAD_SCOPES: &str =
     "A client has at least one scope, each one that the configuration declares.";
 const BAD_KEYS: &str = "The public_keys are a key set, one key of it, or a PEM block.";
+const PRIVATE_KEY: &str =
+    "There is a private key among the public_keys, which must stay where it was made.";
 
 pub(super) fn routes() -> OpenApiRouter<Arc<AuthService>> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
         .routes(routes!(show, change, delete))
-        .routes(routes!(rotate))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -57,7 +55,7 @@ struct Clients {
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = Client)]
-struct Shown {
+pub(super) struct Shown {
     id: String,
     name: String,
     scopes: Vec<String>,
@@ -88,7 +86,7 @@ impl From<Client> for Shown {
 /// Never printed.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ClientWithSecret)]
-struct WithSecret {
+pub(super) struct WithSecret {
     #[serde(flatten)]
     client: Shown,
     /// Not shown again. Absent where the client signs with a key of its own.
@@ -97,7 +95,7 @@ struct WithSecret {
 }
 
 impl WithSecret {
-    fn new(client: Client, secret: Option<&SecretString>) -> Self {
+    pub(super) fn new(client: Client, secret: Option<&SecretString>) -> Self {
         Self {
             client: client.into(),
             secret: secret.map(|secret| secret.expose_secret().to_owned()),
@@ -128,7 +126,7 @@ struct Change {
     disabled: Option<bool>,
 }
 
-fn example() -> Value {
+pub(super) fn example() -> Value {
     json!({
         "id": "0197f3c2-5a41-7d10-9e2f-6f1d2c3b4a61",
         "name": "sidecar",
@@ -140,13 +138,19 @@ fn example() -> Value {
     })
 }
 
-fn example_with_secret() -> Value {
+pub(super) fn example_with_secret() -> Value {
+    let secret = "k0hZ6mVt4rQ2yL8wXb1nS5cPd9aJf3gE7uTiKoRzHvM";
+    example_with("secret", secret)
+}
+
+pub(super) fn example_with_keys() -> Value {
+    example_with("proof", "keys")
+}
+
+fn example_with(member: &str, value: &str) -> Value {
     let mut example = example();
     if let Some(members) = example.as_object_mut() {
-        members.insert(
-            "secret".to_owned(),
-            json!("k0hZ6mVt4rQ2yL8wXb1nS5cPd9aJf3gE7uTiKoRzHvM"),
-        );
+        members.insert(member.to_owned(), value.into());
     }
     example
 }
@@ -279,39 +283,6 @@ async fn change(
     Ok(answer::json(StatusCode::OK, Shown::from(client)))
 }
 
-/// Give a client another secret
-///
-/// The one it had, or its keys, prove nothing from now on, and its tokens are refused.
-#[utoipa::path(
-    post,
-    path = "/v1/admin/clients/{id}/secret",
-    operation_id = "rotate_client_secret",
-    tag = tags::ADMINISTRATION,
-    security(("bearer" = ["clients:write"])),
-    params(("id" = Uuid, Path, description = "The client.")),
-    responses(
-        (status = 200, description = "The client with its secret.", body = WithSecret, example = json!(example_with_secret())),
-        NotFound,
-    ),
-)]
-async fn rotate(
-    administrator: Administrator<ClientsWrite>,
-    InPath(id): InPath<Uuid>,
-) -> Result<Response, Refusal> {
-    let client = administrator.client_in_reach(id).await?;
-    let event = administrator
-        .event(Action::ClientChanged)
-        .on(client_party(&client.id, &client.name))
-        .because("secret");
-    let service = &administrator.service;
-    let until = service.last_expiry();
-    let rotated = rotate_secret(&service.store, &client.id, until, &event).await;
-    let (client, secret) = rotated.map_err(refused)?;
-    service.outdate(&client, until);
-    let shown = WithSecret::new(client, Some(&secret));
-    Ok(answer::json(StatusCode::OK, shown))
-}
-
 /// Delete a client
 #[utoipa::path(
     delete,
@@ -340,11 +311,14 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn refused(error: ClientError) -> Refusal {
+pub(super) fn refused(error: ClientError) -> Refusal {
     match error {
         ClientError::Name(_) => malformed_field(BAD_NAME),
         ClientError::NoScope | ClientError::Scope(_) => malformed_field(BAD_SCOPES),
-        ClientError::Keys(_) => malformed_field(BAD_KEYS),
+        ClientError::Keys(ClientKeysError::Private) => malformed_field(PRIVATE_KEY),
+        ClientError::Keys(
+            ClientKeysError::TooLarge | ClientKeysError::KeySet(_) | ClientKeysError::Pem,
+        ) => malformed_field(BAD_KEYS),
         ClientError::Randomness(error) => error.into(),
         ClientError::Store(error) => answer::of_change(error),
     }

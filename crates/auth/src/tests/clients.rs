@@ -18,7 +18,7 @@ use crate::create_client;
 const FORM: &str = "application/x-www-form-urlencoded";
 const GRANT: &str = "grant_type=client_credentials";
 
-fn event(action: Action) -> Event {
+pub(super) fn event(action: Action) -> Event {
     Event::new(NOW, action, Outcome::Success, Party::operator("test"))
 }
 

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use axum::{
     body::Body,
-    http::{Request, StatusCode, header},
+    http::{Method, Request, StatusCode, header},
 };
 use portcullis_audit::{Action, Event, Outcome, Party};
 use portcullis_store::Client;
 use portcullis_tokens::{SigningAlgorithm, SigningKey};
 use serde_json::{Map, Value, json};
 
-use super::{Answer, House, ISSUER, NOW};
+use super::{Answer, House, ISSUER, NOW, request};
 use crate::{create_signing_client, replace_keys, rotate_secret};
 
 const KIND: &str = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
@@ -262,6 +262,56 @@ async fn what_a_client_had_before_proves_nothing_any_more() {
         .await
         .unwrap();
     assert_eq!(error(&ask(&house, &body, None).await), no_client());
+}
+
+#[tokio::test]
+async fn keys_are_replaced_over_http_and_only_public_ones() {
+    let house = House::open().await.with_demo_users().await;
+    let admin = house.token("admin", "admin", "portcullis").await;
+    let robot = Robot::add(&house, "robot", SigningAlgorithm::Es256).await;
+    let put = async |token: &str, keys: &str| {
+        let path = format!("/v1/admin/clients/{}/keys", robot.client.id);
+        let body = Body::from(json!({"public_keys": keys}).to_string());
+        house
+            .send(request(Method::PUT, &path, Some(token), body))
+            .await
+    };
+    let issued = ask(&house, &robot.form("1"), None).await.json();
+    let before = issued["access_token"].as_str().unwrap().to_owned();
+    let next = SigningKey::generate(SigningAlgorithm::EdDsa).unwrap();
+    let mut private = next.public_jwk().unwrap();
+    private["d"] = json!("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A");
+    let pem = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----";
+    let set_of_both = json!({"keys": [next.public_jwk().unwrap(), private]}).to_string();
+    for wrong in [&*private.to_string(), &set_of_both, pem, "{}", "", "key"] {
+        let answer = put(&admin, wrong).await;
+        assert_eq!(answer.status, 400, "{wrong}: {}", answer.text);
+        assert_eq!(answer.problem(), "malformed-request");
+    }
+    let large = "k".repeat(5000);
+    assert_eq!(put(&admin, &large).await.problem(), "body-too-large");
+    let verified = house.service.verifier.verify(&before, NOW);
+    assert!(verified.is_ok(), "nothing was changed until now");
+
+    let hr = super::clients::Program::add(&house, "hr", &["clients:write"]).await;
+    let hr = hr.token_with(&house, "&resource=portcullis").await;
+    let public = next.public_jwk().unwrap().to_string();
+    let beyond = put(&hr, &public).await;
+    assert_eq!(beyond.problem(), "insufficient-scope");
+
+    let replaced = put(&admin, &public).await;
+    assert_eq!(replaced.status, StatusCode::OK, "{}", replaced.text);
+    assert_eq!(replaced.json()["proof"], "keys");
+    assert!(house.service.verifier.verify(&before, NOW).is_err());
+    assert_eq!(ask(&house, &robot.form("2"), None).await.status, 401);
+    let robot = Robot {
+        client: robot.client.clone(),
+        key: next,
+    };
+    assert_eq!(ask(&house, &robot.form("3"), None).await.status, 200);
+    let rows = house.audit_of(Action::ClientProofChanged).await;
+    let actors: Vec<_> = rows.iter().map(|row| row.actor.name.as_deref()).collect();
+    assert_eq!(actors, [Some("admin")]);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod email_codes;
 mod forgetful_redis;
 mod identities;
 mod keys;
+mod login_names;
 mod migrating;
 mod outage;
 mod revocations;
@@ -115,6 +116,9 @@ conformance! {
     rights::only_a_role_that_exists_is_granted,
     rights::a_user_has_a_bounded_number_of_roles,
     rights::a_change_of_tenant_outdates_the_tokens_once,
+    login_names::another_name_is_found_and_the_one_before_is_free,
+    login_names::a_name_is_one_users_and_the_last_one_stays,
+    login_names::another_address_is_not_verified_and_its_code_is_worth_nothing,
     rights::the_last_administrator_stays_whatever_the_change,
     rights::a_user_of_a_tenant_is_no_administrator,
     rights::of_two_administrators_who_demote_each_other_one_stays,
