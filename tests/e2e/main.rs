@@ -112,7 +112,11 @@ mod second_factors;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod session_failovers;
+#[cfg(test)]
 mod session_replicas;
+#[cfg(test)]
+mod session_stage;
 #[cfg(test)]
 mod session_stores;
 #[cfg(test)]

@@ -11,140 +11,25 @@ use std::{
 
 use portcullis_harness::{
     client::{Client, Request, Response},
-    gateway::{Gateway, Places},
     postgres::Postgres,
-    redis::{Redis, Sentinels},
+    redis::Redis,
     upstream::Upstream,
     wait::{self, PATIENCE},
 };
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::stage::{self, PASSWORD, add_user, all_rows, sqlite};
-
-const SQLITE: &str = "database: 'sqlite://data/portcullis.db'";
+use crate::{
+    session_stage::{
+        SQLITE, Stage, Tokens, configuration, door, is_away, log_in, refresh,
+        refresh_when_it_is_back, refused_soon, sign_in, sign_out,
+    },
+    stage::{self, all_rows, sqlite},
+};
 
 /// Some of the clients that refresh while a gateway is killed.
 const CLIENTS: usize = 4;
 const KILLS: usize = 5;
-
-fn configuration(places: &Places, upstream: &Upstream, storage: &str, sessions: &str) -> String {
-    let server = stage::server(places, "");
-    format!(
-        "{server}
-storage: {{ {storage}, key: \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\" }}
-auth:
-  default_resource: hotel
-  default_role: guest
-  sessions: {sessions}
-  refresh_token: {{ grace: 1m }}
-  resources: {{ hotel: {{ scopes: [hotel:read] }} }}
-  roles: {{ guest: [hotel:read] }}
-upstreams: {{ hotel: {{ endpoints: [{}] }} }}
-routes:
-  - {{ name: hotel, match: {{ path: /hotel/** }}, upstream: hotel, auth: {{ resource: hotel }} }}
-  - {{ name: auth, match: {{ path: /v1/** }}, upstream: builtin:auth, auth: public }}
-",
-        upstream.address()
-    )
-}
-
-/// Gateways that have their sessions in common.
-struct Stage {
-    gateways: Vec<Gateway>,
-    _upstream: Upstream,
-}
-
-impl Stage {
-    fn of(gateways: usize, storage: &str, sessions: &str) -> Self {
-        let upstream = Upstream::start().unwrap();
-        let start = |_| stage::start(|places| configuration(places, &upstream, storage, sessions));
-        let gateways: Vec<Gateway> = (0..gateways).map(start).collect();
-        add_user(gateways[0].house(), "alice", "guest");
-        Self {
-            gateways,
-            _upstream: upstream,
-        }
-    }
-
-    fn client(&self, gateway: usize) -> Client {
-        self.gateways[gateway].client()
-    }
-}
-
-/// One sign-in, as its user knows it.
-#[derive(Clone)]
-struct Tokens {
-    access: String,
-    refresh: String,
-}
-
-impl Tokens {
-    fn of(answer: &Response) -> Self {
-        let said = answer.json();
-        let text = |field: &str| said[field].as_str().unwrap_or_default().to_owned();
-        assert_eq!(answer.status, 200, "{said}");
-        Self {
-            access: text("access_token"),
-            refresh: text("refresh_token"),
-        }
-    }
-}
-
-fn post(client: &mut Client, path: &str, body: &Value) -> Response {
-    client.send(&Request::post(path).json(body)).unwrap()
-}
-
-fn log_in(client: &mut Client) -> Response {
-    let body = json!({ "username": "alice", "password": PASSWORD });
-    post(client, "/v1/auth/login", &body)
-}
-
-fn sign_in(client: &mut Client) -> Tokens {
-    Tokens::of(&log_in(client))
-}
-
-fn refresh(client: &mut Client, token: &str) -> Response {
-    let body = json!({ "refresh_token": token });
-    post(client, "/v1/auth/refresh", &body)
-}
-
-/// Asks until the stores answer.
-fn refresh_when_it_is_back(client: &mut Client, token: &str) -> Response {
-    let back = wait::until("a store that is back", PATIENCE, || {
-        let answer = refresh(client, token);
-        (answer.status != 503).then_some(answer)
-    });
-    back.unwrap()
-}
-
-fn sign_in_when_it_is_back(client: &mut Client) -> Tokens {
-    let back = wait::until("a sign-in", PATIENCE, || {
-        let answer = log_in(client);
-        (answer.status != 503).then_some(answer)
-    });
-    Tokens::of(&back.unwrap())
-}
-
-fn sign_out(client: &mut Client, access: &str) -> u16 {
-    let request = Request::post("/v1/auth/logout")
-        .bearer(access)
-        .json(&json!({}));
-    client.send(&request).unwrap().status
-}
-
-/// What the door to the hotel says.
-fn door(client: &mut Client, access: &str) -> u16 {
-    let request = Request::get("/hotel/x").bearer(access);
-    client.send(&request).unwrap().status
-}
-
-fn is_away(answer: &Response) {
-    assert_eq!(
-        (answer.status, answer.code().as_str()),
-        (503, "store-unavailable")
-    );
-}
 
 /// Refreshes until nobody answers, and returns the token that was sent last.
 fn refresh_on(
@@ -326,43 +211,6 @@ fn a_redis_that_comes_back_without_its_sessions_ends_them() {
         .iter()
         .filter(|row| row.reason.as_deref() == Some("store-lost-it"));
     assert_eq!(lost.count(), 2);
-}
-
-/// By the revocation log, which is read each second.
-fn refused_soon(client: &mut Client, access: &str) {
-    wait::until("the end of a token", PATIENCE, || {
-        (door(client, access) == 401).then_some(())
-    })
-    .unwrap();
-}
-
-/// The standby has missed the rotation, and so holds the spent token for the current one.
-#[test]
-fn a_standby_that_missed_a_rotation_takes_no_spent_token_when_it_is_master() {
-    let (postgres, redis) = (Postgres::start().unwrap(), Sentinels::start().unwrap());
-    let database = postgres.fresh_database().unwrap();
-    let storage = format!(
-        "database: '{database}', redis: [{}]",
-        redis.urls().join(", ")
-    );
-    let stage = Stage::of(2, &storage, "redis");
-    let (mut here, mut there) = (stage.client(0), stage.client(1));
-    let first = sign_in(&mut here);
-    let copied = || redis.standby.ask(&["DBSIZE"]).unwrap().contains(":1");
-    wait::until("a copy of the session", PATIENCE, || copied().then_some(())).unwrap();
-    redis.standby.pause().unwrap();
-    let second = Tokens::of(&refresh(&mut here, &first.refresh));
-    redis.master.kill().unwrap();
-    redis.standby.resume().unwrap();
-    redis.wait_for_failover().unwrap();
-    for token in [&first.refresh, &second.refresh] {
-        for client in [&mut there, &mut here] {
-            assert_eq!(refresh_when_it_is_back(client, token).status, 401);
-        }
-    }
-    let again = sign_in_when_it_is_back(&mut here);
-    let answer = refresh_when_it_is_back(&mut there, &again.refresh);
-    assert_eq!(answer.status, 200, "the standby keeps sessions now");
 }
 
 #[test]

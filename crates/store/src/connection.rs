@@ -4,6 +4,7 @@
 
 use std::{num::ParseIntError, time::Duration};
 
+use futures_util::future::select_ok;
 use portcullis_config::storage::Redis;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue,
@@ -19,8 +20,11 @@ use secrecy::{ExposeSecret, SecretString};
 /// Between two looks for a store that is away.
 pub(crate) const PAUSE: Duration = Duration::from_millis(250);
 
-/// One look, from the name of the host to the answer of a script.
-pub(crate) const LOOK: Duration = Duration::from_millis(500);
+/// One look, from the names of the hosts to the answer of a script.
+pub(crate) const LOOK: Duration = Duration::from_secs(2);
+
+/// One host. Of several, those that are gone say nothing at all, and the look has to outlast them.
+const ANSWER: Duration = Duration::from_millis(500);
 
 /// Why the store did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +92,7 @@ impl Connection {
             Redis::Cluster(seeds) => return cluster(seeds).await,
         };
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(LOOK))
+            .set_connection_timeout(Some(ANSWER))
             .set_response_timeout(None);
         let connection = client.get_multiplexed_async_connection_with_config(&config);
         Ok(Self::Server(connection.await?))
@@ -98,14 +102,15 @@ impl Connection {
 async fn cluster(seeds: &[SecretString]) -> Result<Connection, Unanswered> {
     let seeds = seeds.iter().map(ExposeSecret::expose_secret);
     let client = ClusterClient::builder(seeds)
-        .connection_timeout(LOOK)
-        .response_timeout(LOOK)
+        .connection_timeout(ANSWER)
+        .response_timeout(ANSWER)
         .retries(1)
         .build()?;
     Ok(Connection::Cluster(client.get_async_connection().await?))
 }
 
-/// Asks the Sentinels, each time: whoever was the master may be none any more.
+/// Asks the Sentinels, each time: whoever was the master may be none any more. All at once, because the first of the list
+/// may have gone with the host of the old master.
 async fn master_of(sentinels: &[SecretString], master: &str) -> Result<Client, Unanswered> {
     let mut addresses = Vec::new();
     let mut login = SentinelNodeConnectionInfo::default();
@@ -117,8 +122,15 @@ async fn master_of(sentinels: &[SecretString], master: &str) -> Result<Client, U
         }
         addresses.push(info.addr().clone());
     }
-    let mut sentinels = Sentinel::build(addresses)?;
-    Ok(sentinels.async_master_for(master, Some(&login)).await?)
+    let login = &login;
+    let asked = addresses.into_iter().map(|address| {
+        Box::pin(async move {
+            let mut sentinel = Sentinel::build(vec![address])?;
+            sentinel.async_master_for(master, Some(login)).await
+        })
+    });
+    let (client, _others) = select_ok(asked).await?;
+    Ok(client)
 }
 
 /// Parts of the keys that lie on one node each.

@@ -1,13 +1,14 @@
 //! The scripts and the link on a real Redis; where time matters, by a clock that the test sets.
 
 use std::{
+    net::TcpListener,
     sync::{Arc, LazyLock},
     time::Duration,
 };
 
 use portcullis_config::{storage::Redis as Address, units::Timestamp};
 use portcullis_harness::{
-    redis::{Cluster, Redis},
+    redis::{Cluster, Redis, Sentinels},
     wait,
 };
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -386,6 +387,38 @@ async fn on_a_cluster_each_session_lies_on_its_node_and_all_nodes_are_needed() {
     cluster.nodes[2].pause().unwrap();
     let told = sessions.see(&sids).await;
     assert!(matches!(told, Err(StoreError::Unavailable(_))), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_host_that_says_nothing_keeps_nobody_from_the_others() {
+    // Connections are made by the kernel, and nobody reads from them.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = listener.local_addr().unwrap().to_string();
+    let beside = |urls: Vec<String>| {
+        let silent = urls[0].replacen(&authority(&urls[0]), &silent, 1);
+        [silent].into_iter().chain(urls)
+    };
+    let cluster = Cluster::start().unwrap();
+    let seeds = beside(cluster.urls()).map(|url| url.replace("redis+cluster", "redis").into());
+    let sentinels = Sentinels::start().unwrap();
+    let watchers =
+        beside(sentinels.urls()).map(|url| format!("redis://{}", authority(&url)).into());
+    for address in [
+        Address::Cluster(seeds.collect()),
+        Address::Sentinel {
+            sentinels: watchers.collect(),
+            master: "main".to_owned(),
+        },
+    ] {
+        let sessions = RedisSessions::open(&address).await.unwrap();
+        assert_eq!(answered(&sessions, 0).await, Verdict::Lost);
+    }
+}
+
+/// The host and the port of a URL.
+fn authority(url: &str) -> String {
+    let after = url.split("//").nth(1).unwrap();
+    after.split('/').next().unwrap().to_owned()
 }
 
 #[tokio::test]

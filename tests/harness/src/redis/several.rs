@@ -92,8 +92,7 @@ impl Sentinels {
             self.sentinels.iter().all(knows_all).then_some(())
         })?;
         wait::until("a standby that follows", PATIENCE, || {
-            let told = self.standby.ask(&["INFO", "replication"]).ok()?;
-            told.contains("master_link_status:up").then_some(())
+            follows(&self.standby, &self.master).then_some(())
         })
     }
 }
@@ -132,18 +131,63 @@ impl Sentinel {
     }
 }
 
-/// Three masters with a third of the keys each, and no standby.
+/// Three masters with a third of the keys each. The first may have a standby.
 pub struct Cluster {
     pub nodes: Vec<Redis>,
+    standby: Option<Redis>,
 }
 
 impl Cluster {
+    /// Without a standby.
     pub fn start() -> anyhow::Result<Self> {
-        let nodes = (0..3).map(|_| Self::node());
-        let nodes: Vec<Redis> = nodes.collect::<anyhow::Result<_>>()?;
-        let cluster = Self { nodes };
-        cluster.join()?;
+        let nodes = (0..3).map(|_| Self::node(&[]));
+        let cluster = Self {
+            nodes: nodes.collect::<anyhow::Result<_>>()?,
+            standby: None,
+        };
+        let nodes: Vec<String> = cluster.nodes.iter().map(address_of).collect();
+        let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+        command(&[&["create", "--cluster-yes"], &nodes[..]].concat())?;
+        cluster.wait_until_whole()?;
         Ok(cluster)
+    }
+
+    /// The standby of the first node takes its place when [`Cluster::allow_failover`] was called, and not because a loaded
+    /// machine was slow.
+    pub fn start_with_standby() -> anyhow::Result<Self> {
+        let mut cluster = Self::start()?;
+        let standby = Self::node(&[
+            "--cluster-replica-no-failover",
+            "yes",
+            "--cluster-replica-validity-factor",
+            "0",
+        ])?;
+        let first = cluster.first();
+        let id = first.ask(&["CLUSTER", "MYID"])?;
+        let id = id.lines().nth(1).context("a node has an id")?;
+        let (joins, at) = (address_of(&standby), address_of(first));
+        command(&[
+            "add-node",
+            &joins,
+            &at,
+            "--cluster-slave",
+            "--cluster-master-id",
+            id,
+        ])?;
+        wait::until("a standby that follows", PATIENCE, || {
+            follows(&standby, first).then_some(())
+        })?;
+        cluster.standby = Some(standby);
+        cluster.wait_until_whole()?;
+        Ok(cluster)
+    }
+
+    pub fn first(&self) -> &Redis {
+        self.nodes.first().expect("there are three")
+    }
+
+    pub fn standby(&self) -> &Redis {
+        self.standby.as_ref().expect("it was started with one")
     }
 
     pub fn urls(&self) -> Vec<String> {
@@ -153,31 +197,91 @@ impl Cluster {
             .collect()
     }
 
-    /// Its second port would be ten thousand above the first, where the kernel takes ports for connections.
-    fn node() -> anyhow::Result<Redis> {
-        let between_nodes = free_port()?.to_string();
-        let more = ["--cluster-enabled", "yes", "--cluster-port", &between_nodes];
-        Redis::start_on(
-            free_port()?,
-            &[&more[..], &["--cluster-node-timeout", "2000"]].concat(),
-        )
+    /// From now on the standby may be elected.
+    pub fn allow_failover(&self) -> anyhow::Result<()> {
+        let allow = ["CONFIG", "SET", "cluster-replica-no-failover", "no"];
+        self.standby().ask(&allow).map(drop)
     }
 
-    fn join(&self) -> anyhow::Result<()> {
-        let mut command = Command::new("redis-cli");
-        command.args(["--cluster", "create", "--cluster-yes"]);
-        command.args(self.nodes.iter().map(|node| node.address.to_string()));
-        let made = command.output().context("running redis-cli")?;
-        let told = String::from_utf8_lossy(&made.stdout);
-        ensure!(made.status.success(), "redis-cli --cluster create: {told}");
-        wait::until("a Cluster that is whole", PATIENCE, || {
-            let is_whole = |node: &Redis| {
-                let told = node.ask(&["CLUSTER", "INFO"]).unwrap_or_default();
-                told.contains("cluster_state:ok") && told.contains("cluster_known_nodes:3")
-            };
-            self.nodes.iter().all(is_whole).then_some(())
+    /// Until the standby has the place of the first node, and another node knows.
+    pub fn wait_for_failover(&self) -> anyhow::Result<()> {
+        let is_elected = || {
+            let role = self.standby().ask(&["ROLE"]).unwrap_or_default();
+            role.contains("master") && self.others().iter().all(is_whole)
+        };
+        wait::until("a failover", PATIENCE, || is_elected().then_some(()))
+    }
+
+    /// Makes the first node, which follows the standby by now or will, the master again.
+    pub fn fail_back(&self) -> anyhow::Result<()> {
+        wait::until("a master that is master again", PATIENCE, || {
+            let role = self.first().ask(&["ROLE"]).ok()?;
+            // It thinks that it is until it has heard of the other.
+            let is_again = role.contains("master") && follows(self.standby(), self.first());
+            if !is_again {
+                self.first().ask(&["CLUSTER", "FAILOVER"]).ok()?;
+            }
+            is_again.then_some(())
         })
     }
+
+    /// Those that have no standby.
+    pub fn others(&self) -> &[Redis] {
+        self.nodes.get(1..).unwrap_or_default()
+    }
+
+    /// Its second port would be ten thousand above the first, where the kernel takes ports for connections.
+    fn node(more: &[&str]) -> anyhow::Result<Redis> {
+        let between_nodes = free_port()?.to_string();
+        let cluster = ["--cluster-enabled", "yes", "--cluster-port", &between_nodes];
+        let pace = [
+            "--cluster-node-timeout",
+            "2000",
+            "--repl-diskless-sync-delay",
+            "0",
+        ];
+        Redis::start_on(free_port()?, &[&cluster[..], &pace, more].concat())
+    }
+
+    fn wait_until_whole(&self) -> anyhow::Result<()> {
+        let known = self.nodes.len() + usize::from(self.standby.is_some());
+        let known = format!("cluster_known_nodes:{known}");
+        let knows_all = |node: &Redis| {
+            let told = node.ask(&["CLUSTER", "INFO"]).unwrap_or_default();
+            told.contains("cluster_state:ok") && told.contains(&known)
+        };
+        let all = self.nodes.iter().chain(&self.standby);
+        wait::until("a Cluster that is whole", PATIENCE, || {
+            all.clone().all(knows_all).then_some(())
+        })
+    }
+}
+
+fn follows(standby: &Redis, master: &Redis) -> bool {
+    let told = standby.ask(&["INFO", "replication"]).unwrap_or_default();
+    let of = format!("master_port:{}\r\n", master.address.port());
+    told.contains("master_link_status:up") && told.contains(&of)
+}
+
+fn address_of(node: &Redis) -> String {
+    node.address.to_string()
+}
+
+fn is_whole(node: &Redis) -> bool {
+    let told = node.ask(&["CLUSTER", "INFO"]).unwrap_or_default();
+    told.contains("cluster_state:ok")
+}
+
+fn command(arguments: &[&str]) -> anyhow::Result<()> {
+    let mut command = Command::new("redis-cli");
+    let done = command.arg("--cluster").args(arguments).output();
+    let done = done.context("running redis-cli")?;
+    let told = String::from_utf8_lossy(&done.stdout);
+    ensure!(
+        done.status.success(),
+        "redis-cli --cluster {arguments:?}: {told}"
+    );
+    Ok(())
 }
 
 #[cfg(test)]
@@ -207,5 +311,13 @@ mod tests {
             .filter(|answer| answer.starts_with("-MOVED"))
             .count();
         assert_eq!(moved, 2);
+    }
+
+    #[test]
+    fn a_cluster_puts_the_standby_in_the_place_of_its_master() {
+        let cluster = Cluster::start_with_standby().unwrap();
+        cluster.first().kill().unwrap();
+        cluster.allow_failover().unwrap();
+        cluster.wait_for_failover().unwrap();
     }
 }
