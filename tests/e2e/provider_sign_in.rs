@@ -111,8 +111,19 @@ impl Browser {
 
     /// To the provider, and there from page to page until it sends the browser back. Returns where to.
     fn sign_in_there(&mut self, gateway: SocketAddr, provider: SocketAddr, name: &str) -> String {
-        let mut response = self.begin(gateway);
-        assert_eq!(response.status, 302, "{}", response.text());
+        let begun = self.begin(gateway);
+        assert_eq!(begun.status, 302, "{}", begun.text());
+        self.go_on_there(begun, gateway, provider, name)
+    }
+
+    /// From where `response` sends the browser.
+    fn go_on_there(
+        &mut self,
+        mut response: Response,
+        gateway: SocketAddr,
+        provider: SocketAddr,
+        name: &str,
+    ) -> String {
         for _ in 0..12 {
             response = match response.field("location") {
                 Some(location) => {
@@ -261,6 +272,29 @@ fn a_provider_that_went_away_is_a_plain_refusal() {
         (answer.status, answer.code().as_str()),
         (502, "upstream-unreachable")
     );
+}
+
+/// The keys are known before, and new ones come while a browser is on its way.
+#[test]
+fn a_provider_that_changes_its_keys_while_somebody_signs_in_there_loses_nobody() {
+    let (mut provider, hotel) = (provider(), Upstream::start().unwrap());
+    let gateway = gateway(&provider, &hotel, "");
+    let (here, there) = (gateway.address(), provider.address());
+    let mut browser = Browser::default();
+    let (_, before) = browser.sign_in(here, there, "jo");
+    assert_eq!(before.status, 200, "{}", before.text());
+    let begun = browser.begin(here);
+    provider.restart().unwrap();
+    let back = browser.go_on_there(begun, here, there, "jo");
+    let mut after = browser.get(here, &back);
+    // A loaded machine may come to the keys later than a browser waits, and then the next sign-in finds them.
+    wait::until("a sign-in by the new keys", PATIENCE, || {
+        if after.status != 200 {
+            (_, after) = browser.sign_in(here, there, "jo");
+        }
+        (after.status == 200).then_some(())
+    })
+    .unwrap();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 // An identity provider as others run them (oidc-provider), for the tests: `node provider.mjs PORT ALGORITHM…` is an
 // issuer on 127.0.0.1 that grants client credentials as signed access tokens, for the resource `urn:hotel:ALGORITHM`
-// with that algorithm. Its keys are new with each start.
+// with that algorithm. Its keys are new with each start, and so are their names.
 //
 // It also signs people in, anybody under any name, for the client `gateway` on this machine: its own development pages
 // ask for a name and for consent.
@@ -15,7 +15,8 @@ const kinds = {
   RS256: () => generateKeyPairSync('rsa', { modulusLength: 2048 }),
   EdDSA: () => generateKeyPairSync('ed25519'),
 };
-const key = (kind) => ({ ...kinds[kind]().privateKey.export({ format: 'jwk' }), kid: kind, use: 'sig' });
+// The provider names each key by its thumbprint.
+const key = (kind) => ({ ...kinds[kind]().privateKey.export({ format: 'jwk' }), use: 'sig' });
 const keys = Object.keys(kinds).map(key);
 
 const provider = new Provider(`http://127.0.0.1:${port}`, {

@@ -59,7 +59,7 @@ impl IdTokens {
         self.check(&statement, nonce, now).map_err(|cause| Refused {
             cause,
             issuer: None,
-            missing: MissingKey::behind(cause, &self.keys, statement.header.key_id.clone()),
+            missing: MissingKey::behind_own(cause, &self.keys, statement.header.key_id.clone()),
         })
     }
 

@@ -190,6 +190,26 @@ impl MissingKey {
         })
     }
 
+    /// Of a token that the issuer itself has just handed over, and no stranger: where no key fits, all may have changed,
+    /// under the names of before or without any.
+    pub(crate) fn behind_own(
+        cause: TokenError,
+        keys: &Arc<IssuerKeys>,
+        key_id: Option<String>,
+    ) -> Option<Self> {
+        let fits_none = matches!(
+            cause,
+            TokenError::KeysUnavailable
+                | TokenError::UnknownKey
+                | TokenError::WrongAlgorithm
+                | TokenError::BadSignature
+        );
+        fits_none.then(|| Self {
+            keys: Arc::clone(keys),
+            key_id,
+        })
+    }
+
     /// Has the issuer asked, unless that was done a moment ago; see [`crate::KeyRenewal::renew`].
     pub fn renew(&self) -> Option<Renewal> {
         self.keys.renew(self.key_id.as_deref())

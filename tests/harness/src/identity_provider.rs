@@ -57,31 +57,37 @@ impl Installed {
 /// Stopped when dropped.
 pub struct IdentityProvider {
     address: SocketAddr,
+    program: PathBuf,
+    algorithms: Vec<String>,
     directory: TempDir,
-    _server: Supervised,
+    server: Supervised,
 }
 
 impl IdentityProvider {
     /// One that signs with any of these, each for its own resource.
     pub fn start(installed: &Installed, algorithms: &[&str]) -> anyhow::Result<Self> {
-        let (port, program) = (free_port()?.to_string(), installed.0.join("provider.mjs"));
+        let address = (Ipv4Addr::LOCALHOST, free_port()?).into();
+        let program = installed.0.join("provider.mjs");
         let directory = tempfile::Builder::new().prefix("pc-idp-").tempdir()?;
-        let mut arguments: Vec<&OsStr> = vec![program.as_ref(), port.as_ref()];
-        arguments.extend(algorithms.iter().map(OsStr::new));
-        let service = Service {
-            program: Path::new("node"),
-            arguments,
-            stop_signal: "TERM",
-            directory: directory.path(),
-            identity: None,
-        };
+        let algorithms: Vec<String> = algorithms.iter().map(ToString::to_string).collect();
         let provider = Self {
-            _server: Supervised::start(&service)?,
-            address: (Ipv4Addr::LOCALHOST, port.parse()?).into(),
+            server: launch(&program, address, &algorithms, directory.path())?,
+            address,
+            program,
+            algorithms,
             directory,
         };
         provider.wait_for_answer()?;
         Ok(provider)
+    }
+
+    /// Again at the same address, with other keys and no memory of what it was asked.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.server.stop()?;
+        self.directory = tempfile::Builder::new().prefix("pc-idp-").tempdir()?;
+        let directory = self.directory.path();
+        self.server = launch(&self.program, self.address, &self.algorithms, directory)?;
+        self.wait_for_answer()
     }
 
     fn wait_for_answer(&self) -> anyhow::Result<()> {
@@ -115,4 +121,22 @@ impl IdentityProvider {
         let token = body.get("access_token").and_then(Value::as_str);
         token.map(str::to_owned).with_context(|| answer.text())
     }
+}
+
+fn launch(
+    program: &Path,
+    address: SocketAddr,
+    algorithms: &[String],
+    directory: &Path,
+) -> anyhow::Result<Supervised> {
+    let port = address.port().to_string();
+    let mut arguments: Vec<&OsStr> = vec![program.as_ref(), port.as_ref()];
+    arguments.extend(algorithms.iter().map(OsStr::new));
+    Supervised::start(&Service {
+        program: Path::new("node"),
+        arguments,
+        stop_signal: "TERM",
+        directory,
+        identity: None,
+    })
 }

@@ -18,6 +18,8 @@ const US: &str = "https://gw.example";
 struct Fake {
     server: Upstream,
     key: Es256,
+    /// The members of its key set.
+    keys: Arc<Mutex<Vec<Value>>>,
     /// What is added to the metadata, and what the token endpoint answers.
     script: Arc<Mutex<(Value, Reaction)>>,
 }
@@ -28,14 +30,14 @@ impl Fake {
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let (server, key) = (Upstream::start().unwrap(), Es256::generate().unwrap());
         let script = Arc::new(Mutex::new((json!({}), Reaction::answer(500, ""))));
-        let (issuer, mut jwk) = (format!("http://{}", server.address()), key.public_jwk());
-        jwk["kid"] = json!("one");
-        let told = Arc::clone(&script);
+        let issuer = format!("http://{}", server.address());
+        let keys = Arc::new(Mutex::new(vec![jwk(&key, Some("one"))]));
+        let (told, published) = (Arc::clone(&script), Arc::clone(&keys));
         server.decides(move |head| {
             let (more, token) = told.lock().unwrap().clone();
             match head.first_line.split(' ').nth(1) {
                 Some("/.well-known/openid-configuration") => answer(200, &metadata(&issuer, &more)),
-                Some("/jwks") => answer(200, &json!({ "keys": [jwk] })),
+                Some("/jwks") => answer(200, &json!({ "keys": *published.lock().unwrap() })),
                 Some("/token") => token,
                 _ => Reaction::answer(404, ""),
             }
@@ -43,8 +45,36 @@ impl Fake {
         Self {
             server,
             key,
+            keys,
             script,
         }
+    }
+
+    /// From now on it has this key and no other.
+    fn publishes(&self, key: &Es256, name: Option<&str>) {
+        *self.keys.lock().unwrap() = vec![jwk(key, name)];
+    }
+
+    /// From now on its ID tokens are signed with this key.
+    fn signs_with(&self, key: &Es256, name: Option<&str>) {
+        let token = self.id_token_by(key, name);
+        self.answers(answer(
+            200,
+            &json!({"access_token": "a", "token_type": "Bearer", "id_token": token}),
+        ));
+    }
+
+    /// Another key in the place of the one before.
+    fn rotates(&self, name: Option<&str>) {
+        let key = Es256::generate().unwrap();
+        self.publishes(&key, name);
+        self.signs_with(&key, name);
+    }
+
+    /// Somebody has signed in, so that the keys of now are known.
+    async fn is_known_by(&self, client: &Provider) {
+        identified(client).await;
+        self.server.take_received();
     }
 
     fn issuer(&self) -> String {
@@ -60,11 +90,18 @@ impl Fake {
     }
 
     fn id_token(&self) -> String {
-        let header = json!({"alg": "ES256", "kid": "one"});
+        self.id_token_by(&self.key, Some("one"))
+    }
+
+    fn id_token_by(&self, key: &Es256, name: Option<&str>) -> String {
+        let mut header = json!({"alg": "ES256"});
+        if let Some(name) = name {
+            header["kid"] = json!(name);
+        }
         let claims = json!({
             "iss": self.issuer(), "sub": "jo", "aud": "us", "nonce": "n", "iat": NOW, "exp": NOW + 60,
         });
-        self.key.sign(&header, &claims).unwrap().to_string()
+        key.sign(&header, &claims).unwrap().to_string()
     }
 
     fn client(&self) -> Provider {
@@ -86,6 +123,14 @@ impl Fake {
         let received = self.server.take_received().into_iter();
         received.filter(|asked| asked.target() == target).collect()
     }
+}
+
+fn jwk(key: &Es256, name: Option<&str>) -> Value {
+    let mut jwk = key.public_jwk();
+    if let Some(name) = name {
+        jwk["kid"] = json!(name);
+    }
+    jwk
 }
 
 fn metadata(issuer: &str, more: &Value) -> Value {
@@ -125,6 +170,18 @@ async fn identify(client: &Provider, issuer: Option<&str>) -> Result<Identity, P
     };
     let now = Timestamp::from_secs(NOW);
     client.identify(&begun(), returned, now).await
+}
+
+/// Whom a loaded machine kept waiting for longer than a browser is tries again.
+async fn identified(client: &Provider) -> Identity {
+    let deadline = tokio::time::Instant::now() + portcullis_harness::wait::PATIENCE;
+    loop {
+        match identify(client, None).await {
+            Ok(identity) => return identity,
+            Err(error) => assert!(tokio::time::Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,6 +353,67 @@ async fn a_provider_that_is_away_is_not_asked_for_everybody_who_comes() {
         let refused = client.address(&begun()).await;
         assert!(matches!(refused, Err(ProviderError::Away)), "{refused:?}");
     }
+}
+
+/// Under another name, under the same, and without any.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_changed_while_somebody_signed_in_is_asked_for_once() {
+    for (before, after) in [
+        (Some("one"), Some("two")),
+        (Some("one"), Some("one")),
+        (None, None),
+    ] {
+        let (fake, first) = (Fake::start(), Es256::generate().unwrap());
+        fake.publishes(&first, before);
+        fake.signs_with(&first, before);
+        let client = fake.client();
+        fake.is_known_by(&client).await;
+        client.address(&begun()).await.unwrap();
+        fake.rotates(after);
+        assert_eq!(identified(&client).await.subject, "jo");
+        identified(&client).await;
+        assert_eq!(fake.asked("/jwks").len(), 1, "{before:?} {after:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_who_sign_in_after_a_change_of_keys_wait_for_one_question() {
+    let fake = Fake::start();
+    fake.signs_with(&fake.key, Some("one"));
+    let client = Arc::new(fake.client());
+    fake.is_known_by(&client).await;
+    fake.rotates(Some("two"));
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let client = Arc::clone(&client);
+        all.spawn(async move { identified(&client).await });
+    }
+    all.join_all().await;
+    assert_eq!(fake.asked("/jwks").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_withdrawn_signs_nobody_in_and_is_not_asked_for_each_time() {
+    let fake = Fake::start();
+    fake.signs_with(&fake.key, Some("one"));
+    let client = fake.client();
+    fake.is_known_by(&client).await;
+    fake.rotates(Some("two"));
+    fake.is_known_by(&client).await;
+    for (name, expected) in [
+        (Some("one"), TokenError::UnknownKey),
+        (Some("two"), TokenError::BadSignature),
+        (None, TokenError::BadSignature),
+        (Some("three"), TokenError::UnknownKey),
+    ] {
+        fake.signs_with(&fake.key, name);
+        let refused = identify(&client, None).await;
+        let is_expected =
+            matches!(refused, Err(ProviderError::IdToken(cause)) if cause == expected);
+        assert!(is_expected, "{name:?}: {refused:?}");
+    }
+    // However slow this machine is, ten seconds do not pass with each of them.
+    assert!(fake.asked("/jwks").len() < 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -192,3 +192,29 @@ fn a_key_that_is_not_held_may_be_asked_for() {
     assert_eq!(refused.cause, TokenError::KeysUnavailable);
     assert!(refused.missing.is_some());
 }
+
+/// It comes from the provider itself, which may give another key the name of one before, or none.
+#[test]
+fn where_no_key_fits_the_provider_may_be_asked_for_its_keys_again() {
+    let bench = bench();
+    let other = key(SigningAlgorithm::Rs256);
+    let same_name = header(&bench.key);
+    let nameless = changed(header(&bench.key), &json!({"kid": null}));
+    let other_kind = changed(header(&bench.key), &json!({"alg": "ES256"}));
+    for header in [same_name, nameless, other_kind] {
+        let token = forged(&other, &header.to_string(), said().to_string());
+        let refused = bench.tokens.read(&token, NONCE, now()).err();
+        assert!(
+            refused.is_some_and(|refused| refused.missing.is_some()),
+            "{header}"
+        );
+    }
+    let stale = changed(said(), &json!({"iat": NOW - 601}));
+    let token = forged(
+        &bench.key,
+        &header(&bench.key).to_string(),
+        stale.to_string(),
+    );
+    let refused = bench.tokens.read(&token, NONCE, now()).err();
+    assert!(refused.is_some_and(|refused| refused.missing.is_none()));
+}
