@@ -1,4 +1,4 @@
-//! Mail of a whole gateway at a real mail server: in the clear, by STARTTLS with a login, and while it is away.
+//! Mail of a whole gateway at a real mail server: in the clear, with a login behind both kinds of TLS, and while it is away.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use portcullis_harness::{
     certificates::Authority,
     client::{Client, Request},
     gateway::Gateway,
-    mail_server::{Guarded, MailServer},
+    mail_server::{Door, Guarded, MailServer},
     ports::free_port,
     wait::{self, PATIENCE},
 };
@@ -105,36 +105,72 @@ fn a_forgotten_password_is_reset_with_what_came_by_mail() {
     gateway.stop().unwrap();
 }
 
+/// A gateway with this mail server asks it to take a letter, and there is none and no login.
+fn gets_nothing(server: &MailServer, url: &str, more: &str) {
+    let gateway = gateway(url, more);
+    forgot(&mut gateway.client(), "alice");
+    wait::until("a word about it", PATIENCE, || {
+        gateway.stderr().contains("mail is not sent").then_some(())
+    })
+    .unwrap();
+    assert!(server.letters().is_empty(), "{url}{more}");
+    assert_eq!(server.logins(), 0, "{url}{more}");
+    assert!(!gateway.stderr().contains("p@ss"), "{}", gateway.stderr());
+    gateway.stop().unwrap();
+}
+
 #[test]
-fn mail_goes_by_tls_with_a_login_and_to_nobody_without_a_good_certificate() {
+fn mail_and_the_password_go_to_nobody_without_a_good_certificate() {
+    let authority = Authority::new("mail").unwrap();
+    let pair = authority.server(&["localhost"]).unwrap();
+    let ca = format!(", ca: {}", authority.certificate().display());
+    for (door, scheme, query) in [
+        (Door::StartTls, "smtp", "?tls=required"),
+        (Door::Wrapped, "smtps", ""),
+    ] {
+        let (user, password) = ("gateway", "p@ss:word");
+        let guarded = Guarded {
+            door,
+            pair: &pair,
+            user,
+            password,
+        };
+        let server = server(Some(&guarded));
+        let at = |host: &str| {
+            let port = server.port();
+            format!("{scheme}://{user}:p%40ss%3Aword@{host}:{port}{query}")
+        };
+        let url = at("localhost");
+        gets_nothing(&server, &url, "");
+        gets_nothing(&server, &at("127.0.0.1"), &ca);
+        let gateway = gateway(&url, &ca);
+        forgot(&mut gateway.client(), "alice");
+        let letter = &server.wait_for(1).unwrap()[0];
+        assert!(letter.by_tls && letter.with_login, "{door:?}");
+        gateway.stop().unwrap();
+    }
+}
+
+/// It would take a letter and any login in the clear.
+#[test]
+fn where_somebody_took_starttls_out_nothing_is_sent() {
     let authority = Authority::new("mail").unwrap();
     let pair = authority.server(&["localhost"]).unwrap();
     let guarded = Guarded {
+        door: Door::Stripped,
         pair: &pair,
         user: "gateway",
         password: "p@ss:word",
     };
     let server = server(Some(&guarded));
-    let url = format!(
-        "smtp://gateway:p%40ss%3Aword@localhost:{}?tls=required",
-        server.port()
-    );
-    let stranger = gateway(&url, "");
-    forgot(&mut stranger.client(), "alice");
-    wait::until("a word about it", PATIENCE, || {
-        stranger.stderr().contains("mail is not sent").then_some(())
-    })
-    .unwrap();
-    assert!(server.letters().is_empty(), "its authority is not known");
-    assert!(!stranger.stderr().contains("p@ss"), "{}", stranger.stderr());
-    stranger.stop().unwrap();
-
     let ca = format!(", ca: {}", authority.certificate().display());
-    let gateway = gateway(&url, &ca);
-    forgot(&mut gateway.client(), "alice");
-    let letter = &server.wait_for(1).unwrap()[0];
-    assert!(letter.by_tls && letter.with_login);
-    gateway.stop().unwrap();
+    let at = format!("gateway:p%40ss%3Aword@localhost:{}", server.port());
+    gets_nothing(&server, &format!("smtp://{at}?tls=required"), &ca);
+    gets_nothing(&server, &format!("smtps://{at}"), &ca);
+    let taken = gateway(&format!("smtp://{at}"), "");
+    forgot(&mut taken.client(), "alice");
+    assert!(!server.wait_for(1).unwrap()[0].by_tls, "to this machine");
+    taken.stop().unwrap();
 }
 
 #[test]
@@ -188,5 +224,34 @@ fn who_registers_verifies_the_address_with_what_came_by_mail() {
         .send(&Request::get("/v1/auth/me").bearer(&token))
         .unwrap();
     assert_eq!(me.json()["email_verified"], true);
+    gateway.stop().unwrap();
+}
+
+#[test]
+fn whom_an_administrator_makes_verifies_the_address_with_what_came_by_mail() {
+    let server = server(None);
+    let gateway = gateway(&format!("smtp://127.0.0.1:{}", server.port()), "");
+    let root = gateway
+        .house()
+        .command_with_input(&["user", "add", "root", "--role", "admin"], PASSWORD)
+        .unwrap();
+    assert!(root.status.success());
+    let mut client = gateway.client();
+    let root = client.log_in("root", PASSWORD, "portcullis").unwrap();
+    let body = json!({ "email": "eve@example.com", "password": PASSWORD });
+    let request = Request::post("/v1/admin/users").bearer(&root).json(&body);
+    let made = client.send(&request).unwrap();
+    assert_eq!(made.status, 201, "{}", made.text());
+    let letter = &server.wait_for(1).unwrap()[0];
+    assert_eq!(
+        letter.to,
+        ["eve@example.com"],
+        "and not who was made by a command"
+    );
+    let code = json!({ "code": letter.code().unwrap() });
+    assert_eq!(post(&mut client, "/v1/auth/email/verify", &code).0, 204);
+    let token = client.log_in("eve@example.com", PASSWORD, "hotel").unwrap();
+    let me = Request::get("/v1/auth/me").bearer(&token);
+    assert_eq!(client.send(&me).unwrap().json()["email_verified"], true);
     gateway.stop().unwrap();
 }

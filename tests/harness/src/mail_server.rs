@@ -42,11 +42,22 @@ pub struct Taken {
     pub with_login: bool,
 }
 
-/// With STARTTLS and a login, no letter is taken without them.
+/// No letter is taken without a login.
 pub struct Guarded<'a> {
+    pub door: Door,
     pub pair: &'a Certified,
     pub user: &'a str,
     pub password: &'a str,
+}
+
+/// Where the server takes a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    StartTls,
+    /// TLS from the first byte.
+    Wrapped,
+    /// In the clear, as if somebody on the way had taken STARTTLS out.
+    Stripped,
 }
 
 impl MailServer {
@@ -73,6 +84,7 @@ impl MailServer {
         let mut arguments: Vec<&OsStr> = vec![program.as_ref(), written.as_ref(), letters.as_ref()];
         if let Some(guarded) = guarded {
             let pair = guarded.pair;
+            arguments.push(OsStr::new(guarded.door.word()));
             arguments.extend([pair.certificate.as_os_str(), pair.key.as_os_str()]);
             arguments.extend([guarded.user, guarded.password].map(OsStr::new));
         }
@@ -109,12 +121,28 @@ impl MailServer {
         whole.map(|letter: Value| Taken::of(&letter)).collect()
     }
 
+    /// Attempts, good or bad.
+    pub fn logins(&self) -> usize {
+        let written = fs::read_to_string(self.letters.with_extension("jsonl.logins"));
+        written.unwrap_or_default().lines().count()
+    }
+
     /// Once there are as many.
     pub fn wait_for(&self, count: usize) -> anyhow::Result<Vec<Taken>> {
         wait::until(&format!("{count} letters"), ARRIVING, || {
             let letters = self.letters();
             (letters.len() >= count).then_some(letters)
         })
+    }
+}
+
+impl Door {
+    fn word(self) -> &'static str {
+        match self {
+            Self::StartTls => "starttls",
+            Self::Wrapped => "wrapped",
+            Self::Stripped => "stripped",
+        }
     }
 }
 
