@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     sign_in_stage::start,
-    stage::{PASSWORD, audit_rows, make_user, sqlite},
+    stage::{PASSWORD, add_user, audit_rows, make_user, sqlite},
 };
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/mail_server");
@@ -231,16 +231,12 @@ fn who_registers_verifies_the_address_with_what_came_by_mail() {
 fn whom_an_administrator_makes_verifies_the_address_with_what_came_by_mail() {
     let server = server(None);
     let gateway = gateway(&format!("smtp://127.0.0.1:{}", server.port()), "");
-    let root = gateway
-        .house()
-        .command_with_input(&["user", "add", "root", "--role", "admin"], PASSWORD)
-        .unwrap();
-    assert!(root.status.success());
+    add_user(gateway.house(), "root", "admin");
     let mut client = gateway.client();
     let root = client.log_in("root", PASSWORD, "portcullis").unwrap();
     let body = json!({ "email": "eve@example.com", "password": PASSWORD });
     let request = Request::post("/v1/admin/users").bearer(&root).json(&body);
-    let made = client.send(&request).unwrap();
+    let made = client.send_to_be_hashed(&request).unwrap();
     assert_eq!(made.status, 201, "{}", made.text());
     let letter = &server.wait_for(1).unwrap()[0];
     assert_eq!(

@@ -93,6 +93,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<S
 /// Make a user
 ///
 /// With roles that give nothing beyond what whoever asks has as well. Unlike a registration it answers without tokens.
+/// Where the gateway sends mail, the user gets one to verify the address.
 #[utoipa::path(
     post,
     path = "/v1/admin/users",
@@ -127,6 +128,8 @@ async fn create(
     let user = create_user(store, hasher, account, event)
         .await
         .map_err(refused_account)?;
+    let Administrator { service, call, .. } = &administrator;
+    service.verify_newcomer(&user, call);
     Ok(answer::json(StatusCode::CREATED, Profile::from(user)))
 }
 

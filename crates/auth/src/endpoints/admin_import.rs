@@ -51,7 +51,8 @@ struct Importing {
 
 /// Import a user
 ///
-/// The user signs in with the password of the other system, and the hash is replaced then. Roles: the default one.
+/// The user signs in with the password of the other system, and the hash is replaced then. Roles: the default one. Where
+/// the gateway sends mail, the user gets one to verify the address, unless `email_verified` says that it is.
 #[utoipa::path(
     post,
     path = "/v1/admin/users/import",
@@ -88,6 +89,8 @@ async fn import(
     let user = import_user(store, &arrival, &roles, created)
         .await
         .map_err(not_imported)?;
+    let Administrator { service, call, .. } = &administrator;
+    service.verify_newcomer(&user, call);
     Ok(answer::json(StatusCode::CREATED, Profile::from(user)))
 }
 

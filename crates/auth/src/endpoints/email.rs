@@ -9,7 +9,7 @@ use axum::{
 };
 use portcullis_audit::{Action, Outcome, Party};
 use portcullis_policy::rejection::Rejection;
-use portcullis_store::CodePurpose;
+use portcullis_store::{CodePurpose, User};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -114,7 +114,18 @@ impl AuthService {
         verified.map(drop).map_err(spent)
     }
 
-    pub(super) fn ask_to_verify(&self, user_id: String, call: Call) -> Result<(), Refusal> {
+    /// Whoever made the user, who exists by now and can ask for the mail again.
+    pub(super) fn verify_newcomer(&self, user: &User, call: &Call) {
+        if user.email.is_none() || user.email_verified || self.courier.is_none() {
+            return;
+        }
+        if let Err(refusal) = self.ask_to_verify(user.id.clone(), call.clone()) {
+            let code = refusal.rejection.code();
+            tracing::warn!(code, "a new user was not asked to verify the address");
+        }
+    }
+
+    fn ask_to_verify(&self, user_id: String, call: Call) -> Result<(), Refusal> {
         if self.mail_throttle.lets_letter_pass(&user_id, self.now()) {
             self.courier()?
                 .leave(Errand::Unverified { user_id, call })?;

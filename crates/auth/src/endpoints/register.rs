@@ -132,17 +132,6 @@ impl AuthService {
         }
     }
 
-    /// The user exists by now, and can ask for the mail again.
-    fn verify_newcomer(&self, user: &User, call: &Call) {
-        if user.email.is_none() || self.courier.is_none() {
-            return;
-        }
-        if let Err(refusal) = self.ask_to_verify(user.id.clone(), call.clone()) {
-            let code = refusal.rejection.code();
-            tracing::warn!(code, "a new user was not asked to verify the address");
-        }
-    }
-
     async fn register(&self, body: Registering, event: Event) -> Result<User, Refusal> {
         let roles: Vec<&str> = self.config.default_role.as_deref().into_iter().collect();
         let account = NewAccount {

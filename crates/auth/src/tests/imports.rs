@@ -9,7 +9,7 @@ use super::{Answer, House};
 
 const PATH: &str = "/v1/admin/users/import";
 /// Made by the `bcrypt` package of Python of the word `password`.
-const BCRYPT: &str = "$2b$05$qX2CK2M3QNGcyDzDbF5Wk.lizexnIKGSp1.vcgTlvUZc5KKrnRHva";
+pub(crate) const BCRYPT: &str = "$2b$05$qX2CK2M3QNGcyDzDbF5Wk.lizexnIKGSp1.vcgTlvUZc5KKrnRHva";
 
 async fn import(house: &House, body: Value) -> Answer {
     let admin = house.token("admin", "admin", "portcullis").await;

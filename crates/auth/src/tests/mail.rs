@@ -14,7 +14,7 @@ use portcullis_harness::wait::PATIENCE;
 use portcullis_outbound::mail::{Letter, Post};
 use serde_json::{Value, json};
 
-use super::{Answer, House, second_factor::protect};
+use super::{Answer, House, imports::BCRYPT, second_factor::protect};
 
 const OLD: &str = "an old song of the sea";
 const NEW: &str = "eleven quiet bicycles";
@@ -327,6 +327,69 @@ async fn who_registers_with_an_address_is_asked_to_verify_it() {
     let me = house.get("/v1/auth/me", Some(&token)).await.json();
     assert_eq!(me["email_verified"], true, "and no token ends by it");
     assert_eq!(house.audit_of(Action::EmailVerified).await.len(), 3);
+}
+
+/// `mallory` is asked for last, so that whatever else was left to the courier has been carried out.
+async fn letters_until_mallory(house: &House) -> Vec<String> {
+    house.add_user("mallory@example.com", OLD, "guest").await;
+    forgot(house, "mallory@example.com").await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let is_mallorys = |letter: &Letter| letter.to == "mallory@example.com";
+    while !house.letters.lock().iter().any(is_mallorys) {
+        assert!(tokio::time::Instant::now() < deadline, "no letter came");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let all = std::mem::take(&mut *house.letters.lock());
+    let others = all.into_iter().filter(|letter| !is_mallorys(letter));
+    others.map(|letter| letter.to).collect()
+}
+
+#[tokio::test]
+async fn whom_an_administrator_makes_is_asked_to_verify_an_address_that_nobody_vouches_for() {
+    let house = house().await.with_demo_users().await;
+    let admin = house.token("admin", "admin", "portcullis").await;
+    let (make, import) = ("/v1/admin/users", "/v1/admin/users/import");
+    let mut made = Vec::new();
+    for (path, body) in [
+        (make, json!({"email": "a@example.com", "password": NEW})),
+        (make, json!({"username": "nameless", "password": NEW})),
+        (
+            import,
+            json!({"email": "b@example.com", "password_hash": BCRYPT}),
+        ),
+        (
+            import,
+            json!({"email": "c@example.com", "email_verified": true, "password_hash": BCRYPT}),
+        ),
+        (
+            "/v1/auth/register",
+            json!({"email": "d@example.com", "password": NEW}),
+        ),
+    ] {
+        let answer = house.post(path, Some(&admin), body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        made.push(answer);
+    }
+    let told = letters_until_mallory(&house).await;
+    assert_eq!(told, ["a@example.com", "b@example.com", "d@example.com"]);
+    let asked = house.audit_of(Action::EmailVerificationRequested).await;
+    assert_eq!(asked.len(), 3);
+    let first = asked[0].target.as_ref().unwrap();
+    assert_eq!(first.id, made[0].json()["id"].as_str().unwrap());
+}
+
+#[tokio::test]
+async fn the_letter_to_whom_an_administrator_made_counts_among_the_few() {
+    let house = house().await.with_demo_users().await;
+    let admin = house.token("admin", "admin", "portcullis").await;
+    let body = json!({"email": "eve@example.com", "password": NEW});
+    house.post("/v1/admin/users", Some(&admin), body).await;
+    let token = house.token("eve@example.com", NEW, "hotel").await;
+    for _ in 0..4 {
+        let asked = house.post(RESEND, Some(&token), json!({})).await;
+        assert_eq!(asked.status, StatusCode::ACCEPTED);
+    }
+    assert_eq!(letters_until_mallory(&house).await.len(), 3);
 }
 
 #[tokio::test]
