@@ -104,6 +104,8 @@ mod retries;
 #[cfg(test)]
 mod revocation_feed;
 #[cfg(test)]
+mod revocation_notices;
+#[cfg(test)]
 mod route_guards;
 #[cfg(test)]
 mod schemathesis;

@@ -20,16 +20,16 @@ const NEW_PASSWORD: &str = "nine violet kites over land";
 const PROMISED: Duration = Duration::from_secs(2);
 const TRIES: usize = 5;
 
-struct Replicas {
-    gateways: [Gateway; 3],
+pub(crate) struct Replicas {
+    pub(crate) gateways: [Gateway; 3],
     /// Between the last gateway and the database.
-    relay: Relay,
+    pub(crate) relay: Relay,
     _upstream: Upstream,
     _postgres: Postgres,
 }
 
 impl Replicas {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let postgres = Postgres::start().unwrap();
         let upstream = Upstream::start().unwrap();
         let direct = postgres.fresh_database().unwrap();
@@ -47,7 +47,7 @@ impl Replicas {
         }
     }
 
-    fn clients(&self) -> [Client; 3] {
+    pub(crate) fn clients(&self) -> [Client; 3] {
         [0, 1, 2].map(|at: usize| self.gateways[at].client())
     }
 
@@ -65,7 +65,7 @@ impl Replicas {
     }
 
     /// Until each of these gateways refuses the token, and how long that took.
-    fn refused_at(&self, which: &[usize], access: &str) -> Duration {
+    pub(crate) fn refused_at(&self, which: &[usize], access: &str) -> Duration {
         let mut clients = self.clients();
         let (refused, took) = wait::timed(|| {
             wait::until("a refusal everywhere", PATIENCE, || {
@@ -103,7 +103,7 @@ fn visit(client: &mut Client, access: &str) -> u16 {
     client.send(&request).unwrap().status
 }
 
-fn pair(client: &mut Client, name: &str) -> (String, Value) {
+pub(crate) fn pair(client: &mut Client, name: &str) -> (String, Value) {
     let body = json!({ "username": name, "password": PASSWORD });
     let answer = client.send_to_be_hashed(&Request::post("/v1/auth/login").json(&body));
     let answer = answer.unwrap().json();
@@ -111,7 +111,7 @@ fn pair(client: &mut Client, name: &str) -> (String, Value) {
     (access, json!({ "refresh_token": answer["refresh_token"] }))
 }
 
-fn log_out(client: &mut Client, access: &str) -> u16 {
+pub(crate) fn log_out(client: &mut Client, access: &str) -> u16 {
     let request = Request::post("/v1/auth/logout").bearer(access);
     client.send(&request).unwrap().status
 }

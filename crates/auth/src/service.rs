@@ -6,7 +6,7 @@ use portcullis_audit::{Action, Desk, Event, Outcome, Party};
 use portcullis_config::{auth::Auth, units::Timestamp};
 use portcullis_outbound::mail::Post;
 use portcullis_policy::breaker::BreakerSwitch;
-use portcullis_store::{Client, RightsChange, Sessions, Store, StoreError, User};
+use portcullis_store::{Client, RevocationNews, RightsChange, Sessions, Store, StoreError, User};
 use portcullis_tokens::{
     ClientAssertions, LOCAL_CLOCK_SKEW, RefreshKey, Revocation, Revocations, Verifier, WrappingKey,
 };
@@ -44,6 +44,8 @@ pub struct AuthParts<'a> {
     pub verifier: Arc<Verifier>,
     /// So that a user disabled here is refused here in the very next request.
     pub revocations: Arc<Revocations>,
+    /// Of what others revoke.
+    pub news: RevocationNews,
     /// Wraps what authenticator apps share with us.
     pub second_factor_key: Arc<WrappingKey>,
     /// Seals where the next page begins.
@@ -132,7 +134,7 @@ impl AuthService {
             breakers: parts.breakers,
             elsewhere: parts.elsewhere,
             metrics,
-            log_watch: LogWatch::new(),
+            log_watch: LogWatch::new(parts.news),
             clock: parts.clock,
         })
     }

@@ -214,6 +214,7 @@ impl House {
             verifier: Arc::new(verifier(&config, signer.verifying(), &revocations)),
             config,
             sessions: sessions(&store),
+            news: store.revocation_news(),
             refresh_key: Arc::new(RefreshKey::derive(&RootKeyBytes::new([7; 32]))),
             store,
             signer,

@@ -14,7 +14,7 @@ use portcullis_config::{
 use portcullis_outbound::{
     issuer_keys::KeyKeeper, mail::Post, providers::Providers, revocation_feeds::FeedKeeper,
 };
-use portcullis_store::{RedisSessions, Sessions, SessionsInRedis, Store};
+use portcullis_store::{RedisSessions, RevocationNews, Sessions, SessionsInRedis, Store};
 use portcullis_tokens::{RefreshKey, Revocations, Verifier, WrappingKey};
 use prometheus::Registry;
 use tempfile::TempDir;
@@ -52,6 +52,7 @@ struct Own {
     settings: Auth,
     store: Store,
     sessions: Sessions,
+    news: RevocationNews,
     refresh_key: Arc<RefreshKey>,
     signing: Arc<SigningKeys>,
     second_factor_key: Arc<WrappingKey>,
@@ -61,12 +62,14 @@ struct Own {
 
 impl Identity {
     /// Reads or makes the keys and reads all revocations, so that the first request is judged as the last before it was.
-    pub(crate) async fn establish(config: &Config, store: Option<&Store>) -> anyhow::Result<Self> {
+    pub(crate) async fn establish(
+        config: &Config,
+        store: Option<&Store>,
+        registry: &Registry,
+    ) -> anyhow::Result<Self> {
         let revocations = Arc::new(Revocations::new());
-        let own = match config.auth.as_ref().zip(store) {
-            Some((auth, store)) => {
-                Some(Own::establish(config, auth, store, Arc::clone(&revocations)).await?)
-            }
+        let own = match store {
+            Some(store) => Own::establish(config, store, &revocations, registry).await?,
             None => None,
         };
         Ok(Self {
@@ -119,6 +122,7 @@ impl Identity {
             registry,
             verifier: Arc::clone(verifier),
             revocations: Arc::clone(&own.revocations),
+            news: own.news.clone(),
             second_factor_key: Arc::clone(&own.second_factor_key),
             cursor_key: WrappingKey::derive(&own.root, CURSORS),
             breakers: Arc::clone(breakers) as _,
@@ -164,30 +168,37 @@ impl Identity {
 }
 
 impl Own {
+    /// `None` without an `auth` section.
     async fn establish(
         config: &Config,
-        auth: &Auth,
         store: &Store,
-        revocations: Arc<Revocations>,
-    ) -> anyhow::Result<Self> {
+        revocations: &Arc<Revocations>,
+        registry: &Registry,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(auth) = &config.auth else {
+            return Ok(None);
+        };
         let root = root_key(&config.storage)?;
         let signing = Arc::new(keys::signing_keys(auth, store, &root).await?);
-        tokio::spawn(keys::follow(Arc::clone(&signing)));
-        let feed = RevocationFeed::read(store.clone(), Arc::clone(&revocations)).await;
-        tokio::spawn(feed.context("cannot read the revocations")?.follow());
+        let feed = RevocationFeed::new(store.clone(), Arc::clone(revocations), registry)?;
+        tokio::spawn(keys::follow(Arc::clone(&signing), feed.key_revoked()));
+        let feed = feed.read().await.context("cannot read the revocations")?;
+        let news = store.revocation_news();
+        tokio::spawn(feed.follow(news.clone()));
         let sessions = sessions(config, auth, store).await?;
-        let house = keep_house(store.clone(), sessions.clone(), Arc::clone(&revocations));
+        let house = keep_house(store.clone(), sessions.clone(), Arc::clone(revocations));
         tokio::spawn(house);
-        Ok(Self {
+        Ok(Some(Self {
             settings: auth.clone(),
             store: store.clone(),
             sessions,
+            news,
             refresh_key: Arc::new(RefreshKey::derive(&root)),
             signing,
             second_factor_key: Arc::new(WrappingKey::derive(&root, SECOND_FACTOR)),
-            revocations,
+            revocations: Arc::clone(revocations),
             root,
-        })
+        }))
     }
 }
 

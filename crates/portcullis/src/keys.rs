@@ -12,7 +12,11 @@ use portcullis_config::{
 use portcullis_store::Store;
 use portcullis_tokens::{SigningAlgorithm, SigningKey, rotation::Rotation};
 use secrecy::SecretString;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    select,
+    sync::Notify,
+    time::{MissedTickBehavior, interval},
+};
 
 use crate::clock;
 
@@ -67,13 +71,17 @@ pub(crate) fn kept(
     KeptKeys::new(store.clone(), root, rotation)
 }
 
-/// Rotates when it is time, and takes over what others have changed, until the runtime ends.
-pub(crate) async fn follow(keys: Arc<SigningKeys>) {
+/// Rotates when it is time, and takes over what others have changed, until the runtime ends. A key that was taken back is
+/// refused here by now: nothing more should be signed with it.
+pub(crate) async fn follow(keys: Arc<SigningKeys>, key_revoked: Arc<Notify>) {
     let mut ticks = interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = None;
     loop {
-        ticks.tick().await;
+        select! {
+            _ = ticks.tick() => {}
+            () = key_revoked.notified() => {}
+        }
         let failure = keys.refresh(clock::wall()).await.err();
         let failure = failure.map(|error| format!("{:#}", anyhow::Error::from(error)));
         if let Some(error) = failure.as_deref().filter(|_| failure != told) {

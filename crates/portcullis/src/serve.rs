@@ -83,7 +83,8 @@ impl Wired {
         let configuration = opened.configuration();
         let config = &configuration.config;
         let books = Books::open(opened.store.clone(), &registry)?;
-        let identity = runtime.block_on(Identity::establish(config, books.store()))?;
+        let identity = Identity::establish(config, books.store(), &registry);
+        let identity = runtime.block_on(identity)?;
         let verifier = identity.verifier(config)?;
         runtime.block_on(identity.catch_up());
         let breakers = Arc::new(BreakerHandle::default());

@@ -26,6 +26,7 @@ mod limits;
 mod login_names;
 mod passwords;
 mod redis_sessions;
+mod revocation_news;
 mod revocations;
 mod roles;
 mod second_factors;
@@ -51,6 +52,7 @@ pub use limits::RedisLimits;
 pub use login_names::LoginName;
 pub use passwords::PasswordRecord;
 pub use redis_sessions::{Evicts, RedisSessions};
+pub use revocation_news::RevocationNews;
 pub use roles::Role;
 pub use second_factors::{CodeTry, FirstCode, TotpSecret, UsedCode};
 pub use sessions::{

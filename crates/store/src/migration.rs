@@ -45,6 +45,7 @@ const STEPS: &[Step] = &[
     step!("0006_sign_in_elsewhere"),
     step!("0007_rights"),
     step!("0008_email_codes"),
+    step!("0009_revocation_notices"),
 ];
 
 #[cfg(test)]

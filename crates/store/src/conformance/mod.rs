@@ -13,6 +13,7 @@ mod keys;
 mod login_names;
 mod migrating;
 mod outage;
+mod revocation_news;
 mod revocations;
 mod rights;
 mod rotation;

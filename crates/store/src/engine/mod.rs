@@ -3,6 +3,7 @@
 //! sqlx has a door of its own, `Any`. We do not take it: it hides the concrete types, whose settings (pragmas, pools, locks) are
 //! the very point here. Each statement waits at most [`STATEMENT_LIMIT`], whatever the server or the network does.
 
+mod listener;
 mod postgres;
 mod row;
 mod sqlite;
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::{error::StoreError, store::OpenMode};
 
+pub(crate) use listener::{Listener, Said};
 pub(crate) use postgres::Postgres;
 pub(crate) use row::Row;
 pub(crate) use sqlite::Sqlite;

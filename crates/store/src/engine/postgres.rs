@@ -8,13 +8,13 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::within_limit;
+use super::{listener::Listener, within_limit};
 use crate::{error::StoreError, store::OpenMode};
 
 const CONNECTIONS: u32 = 10;
 /// In tests the machine is busy with all of them, and what they are about is not how soon somebody is turned away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 10 } else { 2 });
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Set by statement and not as start-up options, which connection poolers refuse.
 const BOUNDS: &str = "SET statement_timeout = '5s'; SET lock_timeout = '4s'; \
@@ -57,6 +57,16 @@ impl Postgres {
     /// A connection of its own, without the bounds of the pool: for migrations.
     pub(crate) async fn connect(&self) -> Result<PgConnection, StoreError> {
         connect(&self.options).await
+    }
+
+    /// A connection of its own that can listen.
+    pub(crate) async fn listener(&self) -> Result<Listener, StoreError> {
+        Listener::open((*self.options).clone()).await
+    }
+
+    /// Waits for the begin of the close.
+    pub(crate) async fn closed(&self) {
+        self.pool.close_event().await;
     }
 
     pub(super) async fn close(&self) {

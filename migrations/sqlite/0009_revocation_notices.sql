@@ -1,0 +1,2 @@
+-- PostgreSQL tells who listens when the revocation log has grown. SQLite cannot, and nothing changes here.
+SELECT 1;
