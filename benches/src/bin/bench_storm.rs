@@ -1,17 +1,22 @@
-//! What a storm of sign-ins does to everybody else: the p99 of proxied requests in calm and in the storm, the memory of
-//! the gateway, and what those who sign in are told, and when.
+//! What a storm of sign-ins does to everybody else: the p99 of proxied requests in calm, among as many plain requests,
+//! and in the storm, the memory of the gateway, and what those who sign in are told, and when.
 //!
-//! Calm and storm take turns, so that whatever else the machine does falls on both. Nothing is pinned: hashing passwords
-//! and serving requests want the same cores, which is the point. Every address is on the loopback interface.
+//! The three take turns, so that whatever else the machine does falls on all, and what is told is the median of the
+//! rounds' ratios. The crowd of plain requests shows what so many connections cost whatever they ask for, and what the
+//! load itself takes. Nothing is pinned: hashing passwords, serving requests and the load want the same cores, which is
+//! the point. Every address is on the loopback interface.
 
 #[path = "bench_storm/gateway.rs"]
 mod gateway;
 #[path = "bench_storm/passers_by.rs"]
 mod passers_by;
+#[path = "bench_storm/report.rs"]
+mod report;
 #[path = "bench_storm/storm.rs"]
 mod storm;
 
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -21,19 +26,22 @@ use clap::Parser;
 use portcullis_benches::upstream;
 
 use gateway::Gateway;
-use passers_by::Latencies;
-use storm::SignIns;
+use report::Round;
+use storm::{Answers, Visit};
 
 #[derive(Parser)]
 struct Arguments {
-    /// Clients that sign in at the same time, each again as soon as it is answered.
+    /// Clients that come at the same time, each again when it was told to.
     #[arg(long, default_value_t = 500)]
     clients: u16,
-    /// Of each calm and each storm.
-    #[arg(long, default_value_t = 10)]
+    /// Of each calm, crowd and storm.
+    #[arg(long, default_value_t = 8)]
     seconds: u64,
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// All begin in one instant, instead of over the time that they are told to wait.
+    #[arg(long)]
+    at_once: bool,
     /// The gateway to measure; beside this program unless given.
     #[arg(long)]
     gateway: Option<PathBuf>,
@@ -42,65 +50,38 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let here = std::env::current_exe().context("cannot find this program")?;
-    let program = arguments.gateway;
+    let program = arguments.gateway.clone();
     let program = program.unwrap_or_else(|| here.with_file_name("portcullis"));
     let gateway = Gateway::start(&program, upstream::start()?)?;
     let length = Duration::from_secs(arguments.seconds);
     passers_by::ask(gateway.address, length / 4)?;
     passers_by::crowd(gateway.address, arguments.clients)?;
     let base = gateway.most_resident()?;
-    let (mut calm, mut stormy) = (Latencies::default(), Latencies::default());
-    let mut sign_ins = SignIns::default();
+    let (mut rounds, mut sign_ins) = (Vec::new(), Answers::default());
     for _ in 0..arguments.rounds {
-        calm.extend(passers_by::ask(gateway.address, length)?);
-        let storm = storm::rise(gateway.address, arguments.clients, length);
-        stormy.extend(passers_by::ask(gateway.address, length)?);
-        sign_ins.extend(storm.settle()?);
+        let (round, answers) = measure(&arguments, gateway.address, length)?;
+        rounds.push(round);
+        sign_ins.extend(answers);
     }
-    report(&mut calm, &mut stormy);
-    tell(&sign_ins, base, gateway.most_resident()?);
+    report::latencies(&mut rounds);
+    report::sign_ins(&sign_ins, base, gateway.most_resident()?);
     Ok(())
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "the report is the output of this program"
-)]
-fn report(calm: &mut Latencies, stormy: &mut Latencies) {
-    println!(
-        "{:<22}{:>12}{:>12}{:>12}",
-        "proxied requests", "count", "p50", "p99"
-    );
-    for (name, latencies) in [("in calm", &mut *calm), ("in the storm", &mut *stormy)] {
-        let (median, high) = (latencies.quantile(50), latencies.quantile(99));
-        println!(
-            "{name:<22}{:>12}{median:>12.2?}{high:>12.2?}",
-            latencies.count()
-        );
-    }
-    let ratio = stormy.quantile(99).as_secs_f64() / calm.quantile(99).as_secs_f64();
-    println!("p99 in the storm is {ratio:.2} of the p99 in calm");
-}
-
-#[expect(
-    clippy::print_stdout,
-    reason = "the report is the output of this program"
-)]
-fn tell(sign_ins: &SignIns, base: u64, most: u64) {
-    println!("\nsign-ins: {sign_ins}");
-    let (base, most) = (mebibytes(base), mebibytes(most));
-    println!(
-        "memory at most: {base:.0} MiB with as many proxied requests, {most:.0} MiB in the storm; the budget for hashing is {} MiB",
-        gateway::HASHING_MEBIBYTES
-    );
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a process has far less than 2^52 KiB"
-)]
-fn mebibytes(kibibytes: u64) -> f64 {
-    kibibytes as f64 / 1024.0
+fn measure(
+    arguments: &Arguments,
+    to: SocketAddr,
+    length: Duration,
+) -> anyhow::Result<(Round, Answers)> {
+    let among = |visit| {
+        let visitors = storm::rise(to, visit, arguments.clients, arguments.at_once, length);
+        let latencies = passers_by::ask(to, length)?;
+        anyhow::Ok((latencies, visitors.settle()?))
+    };
+    let calm = passers_by::ask(to, length)?;
+    let (crowd, _answers) = among(Visit::Plain)?;
+    let (storm, sign_ins) = among(Visit::SignIn)?;
+    Ok((Round { calm, crowd, storm }, sign_ins))
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bench measures real time")]

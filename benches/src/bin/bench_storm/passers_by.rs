@@ -42,10 +42,6 @@ impl Latencies {
         self.0.extend(more.0);
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.0.len()
-    }
-
     /// The time that `percent` of all requests took no longer than.
     pub(crate) fn quantile(&mut self, percent: usize) -> Duration {
         self.0.sort_unstable();
