@@ -3,7 +3,7 @@
 //! Endpoints return a [`Refusal`]; it travels as an extension of an empty response to [`finish`], which knows the
 //! request id, logs the cause and writes the body. No cause and nothing of the input is ever in an answer.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     Json,
@@ -26,9 +26,6 @@ use crate::{
     random::NoRandomness,
     request::{Call, gathered},
 };
-
-/// When to come again after the hashing queue was full: it drains within two seconds.
-const HASHING_RETRY: Duration = Duration::from_secs(2);
 
 /// What the client is told, and what the log is told.
 #[derive(Clone, Debug)]
@@ -110,10 +107,9 @@ pub(crate) fn of_change(error: StoreError) -> Refusal {
 impl From<HashingError> for Refusal {
     fn from(error: HashingError) -> Self {
         match error {
-            HashingError::Overloaded => Rejection::Overloaded {
-                retry_after: HASHING_RETRY,
+            HashingError::Overloaded { retry_after } => {
+                Rejection::Overloaded { retry_after }.into()
             }
-            .into(),
             HashingError::Stored(_)
             | HashingError::Breached(_)
             | HashingError::Search(_)

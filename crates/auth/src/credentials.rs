@@ -84,10 +84,12 @@ impl AuthService {
         }
     }
 
+    /// What refuses without a look at the account.
     fn admit(&self, name: &str, call: &Call) -> Result<Attempt, Refusal> {
-        self.throttle
-            .check(call.address, name, self.now())
-            .map_err(|throttled| self.throttled(throttled, call))
+        let admitted = self.throttle.check(call.address, name, self.now());
+        let attempt = admitted.map_err(|throttled| self.throttled(throttled, call))?;
+        self.hasher.check_room()?;
+        Ok(attempt)
     }
 
     async fn verify(

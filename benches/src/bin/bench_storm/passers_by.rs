@@ -26,6 +26,9 @@ pub(crate) fn crowd(to: SocketAddr, clients: u16) -> anyhow::Result<()> {
             connection.write_all(
                 b"POST /open/x HTTP/1.1\r\nhost: gateway.test\r\ncontent-length: 2\r\n\r\n{}",
             )?;
+            // One after the other: the upstream has 128 places for those that it has not accepted yet, and its breaker
+            // takes a connection that found none for a failure.
+            thread::sleep(Duration::from_millis(1));
             Ok(connection)
         })
         .collect::<anyhow::Result<_>>()?;

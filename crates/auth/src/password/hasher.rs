@@ -1,6 +1,9 @@
 //! The hashing pool: few threads of its own, so that a login storm holds a known amount of memory and takes nothing
 //! from the threads that serve requests.
 //!
+//! A core is left to those. Priority alone does not do it: a thread that wakes up, however important, waits until the
+//! one that runs has had its slice of a millisecond or two, and a request wakes several threads on its way.
+//!
 //! The worker itself is the permit. A client that leaves before its turn is skipped; one that leaves during it is not
 //! waited for, but its slot is taken until the hash is done, or leaving would be a way around the bound.
 
@@ -37,6 +40,10 @@ const MAX_WAITING: usize = 64;
 /// How long one waits for its turn before it is told to come again. In tests the machine is busy with all of them, and what they
 /// are about is not how soon somebody is turned away.
 const MAX_WAIT: Duration = Duration::from_secs(if cfg!(test) { 30 } else { 2 });
+/// When to come again: who is turned away is told this, or up to three seconds more in turn, so that a crowd that came in
+/// one instant does not come back in one.
+const RETRY: Duration = Duration::from_secs(2);
+const RETRY_TURNS: u64 = 4;
 /// A worker without work for so long gives its memory back.
 const IDLE: Duration = Duration::from_secs(30);
 /// Sign-ins give way to proxied requests on the same cores.
@@ -52,6 +59,7 @@ pub struct Hasher {
     jobs: SyncSender<Job>,
     waiting: IntGauge,
     max_wait: Duration,
+    turned_away: AtomicU64,
     policy: Arc<Policy>,
     /// Microseconds that a refusal takes, since one was refused by a hash that is dearer than ours: an answer that took
     /// as long would tell that the account exists, so all take as long.
@@ -61,7 +69,7 @@ pub struct Hasher {
 #[derive(Debug, thiserror::Error)]
 pub enum HashingError {
     #[error("too many passwords are waiting to be hashed")]
-    Overloaded,
+    Overloaded { retry_after: Duration },
     #[error("a stored password hash is not run: {0}")]
     Stored(#[source] StoredHashError),
     #[error("the list of breached passwords {0}")]
@@ -90,7 +98,7 @@ pub enum NewPasswordError {
 }
 
 impl Hasher {
-    /// Starts one worker for each core, or fewer where the memory budget does not hold as many. Costs one hashing.
+    /// Starts one worker for each core but one, or fewer where the memory budget does not hold as many. Costs one hashing.
     pub fn start(rules: &PasswordRules, cores: usize) -> Result<Self, HashingError> {
         let policy = Arc::new(Policy::open(rules)?);
         let workers = workers(rules.hash, rules.hashing_memory, cores);
@@ -112,6 +120,7 @@ impl Hasher {
             jobs,
             waiting,
             max_wait: MAX_WAIT,
+            turned_away: AtomicU64::new(0),
             policy,
             refusal_micros: AtomicU64::new(0),
         })
@@ -120,6 +129,17 @@ impl Hasher {
     /// The gauge `portcullis_password_hashing_queue`, for the registry.
     pub fn waiting(&self) -> &IntGauge {
         &self.waiting
+    }
+
+    /// Whether a password that came now would find a place in the queue. Keeps none; asked before the account is looked
+    /// up, for in a storm most are turned away, and that must cost next to nothing.
+    pub(crate) fn check_room(&self) -> Result<(), HashingError> {
+        let waiting = usize::try_from(self.waiting.get()).unwrap_or_default();
+        if waiting < MAX_WAITING {
+            Ok(())
+        } else {
+            Err(self.overloaded())
+        }
     }
 
     /// What to keep of a password that is not to be judged.
@@ -187,7 +207,7 @@ impl Hasher {
             }
         }))?;
         match tokio::time::timeout(self.max_wait, started).await {
-            Err(_elapsed) => Err(HashingError::Overloaded),
+            Err(_elapsed) => Err(self.overloaded()),
             Ok(Err(_dropped)) => Err(HashingError::Abandoned),
             Ok(Ok(())) => answer.await.map_err(|_dropped| HashingError::Abandoned),
         }
@@ -197,8 +217,14 @@ impl Hasher {
         self.waiting.inc();
         self.jobs.try_send(job).map_err(|_full| {
             self.waiting.dec();
-            HashingError::Overloaded
+            self.overloaded()
         })
+    }
+
+    fn overloaded(&self) -> HashingError {
+        let turn = self.turned_away.fetch_add(1, Ordering::Relaxed) % RETRY_TURNS;
+        let retry_after = RETRY + Duration::from_secs(turn);
+        HashingError::Overloaded { retry_after }
     }
 }
 
@@ -235,7 +261,8 @@ impl Hasher {
 
 fn workers(cost: HashCost, budget: ByteSize, cores: usize) -> usize {
     let fit = budget.bytes() / cost.memory.bytes().max(1);
-    usize::try_from(fit).unwrap_or(usize::MAX).min(cores).max(1)
+    let fit = usize::try_from(fit).unwrap_or(usize::MAX);
+    fit.min(cores.saturating_sub(1)).max(1)
 }
 
 fn work(queue: &Mutex<Receiver<Job>>, waiting: &IntGauge, bench: &mut Bench) {

@@ -1,6 +1,6 @@
 //! The pool: its bounds, who is turned away and who is passed over, and how long a refusal takes.
 
-use std::sync::mpsc;
+use std::{collections::BTreeMap, sync::mpsc};
 
 use super::*;
 
@@ -48,7 +48,9 @@ fn memory_and_cores_bound_the_pool() {
         assert_eq!(workers(rules.hash, rules.hashing_memory, cores), expected);
     };
     check(19 * 1024, 76 * 1024, 8, 4);
-    check(19 * 1024, 76 * 1024, 2, 2);
+    check(19 * 1024, 76 * 1024, 4, 3);
+    check(19 * 1024, 76 * 1024, 2, 1);
+    check(19 * 1024, 76 * 1024, 1, 1);
     check(19 * 1024, 10 * 1024, 2, 1);
     check(19 * 1024, 76 * 1024, 0, 1);
 }
@@ -62,10 +64,40 @@ async fn a_full_queue_refuses_at_once() {
     assert_eq!(hasher.waiting().get(), 64);
     let refused = hasher.verify(password(), None, true).await;
     assert!(
-        matches!(refused, Err(HashingError::Overloaded)),
+        matches!(refused, Err(HashingError::Overloaded { .. })),
         "{refused:?}"
     );
     assert_eq!(hasher.waiting().get(), 64, "the refused one does not wait");
+    drop(release);
+}
+
+#[tokio::test]
+async fn whether_there_is_room_is_known_beforehand() {
+    let (hasher, release) = busy_hasher().await;
+    for _ in 0..MAX_WAITING {
+        hasher.check_room().unwrap();
+        hasher.queue(Box::new(|_| ())).unwrap();
+    }
+    assert!(hasher.check_room().is_err());
+    assert_eq!(hasher.waiting().get(), 64, "asking takes no place");
+    drop(release);
+}
+
+#[tokio::test]
+async fn those_who_are_turned_away_together_do_not_come_back_together() {
+    let (hasher, release) = busy_hasher().await;
+    while hasher.queue(Box::new(|_| ())).is_ok() {}
+    let mut told = BTreeMap::<u64, usize>::new();
+    for _ in 0..400 {
+        let Err(HashingError::Overloaded { retry_after }) = hasher.check_room() else {
+            panic!("there is room");
+        };
+        *told.entry(retry_after.as_secs()).or_default() += 1;
+    }
+    assert_eq!(
+        told,
+        BTreeMap::from([(2, 100), (3, 100), (4, 100), (5, 100)])
+    );
     drop(release);
 }
 
@@ -76,13 +108,14 @@ async fn who_waited_too_long_is_refused_and_its_job_skipped() {
         jobs: hasher.jobs.clone(),
         waiting: hasher.waiting.clone(),
         max_wait: Duration::ZERO,
+        turned_away: AtomicU64::new(0),
         policy: Arc::clone(&hasher.policy),
         refusal_micros: AtomicU64::new(0),
     };
     let (touched, touches) = mpsc::channel::<()>();
     let waited = impatient.run(move |_| touched.send(())).await;
     assert!(
-        matches!(waited, Err(HashingError::Overloaded)),
+        matches!(waited, Err(HashingError::Overloaded { .. })),
         "{waited:?}"
     );
     drop(release);
@@ -150,7 +183,7 @@ fn refusals_take_as_long_as_the_dearer_ones_and_forget_a_hiccup() {
 
 #[tokio::test]
 async fn what_was_hashed_verifies() {
-    let hasher = Hasher::start(&rules(64, 256), 2).unwrap();
+    let hasher = Hasher::start(&rules(64, 256), 3).unwrap();
     let stored = hasher.hash(password()).await.unwrap();
     assert_eq!(
         hasher.verify(password(), Some(stored), true).await.unwrap(),
