@@ -13,7 +13,7 @@ use portcullis_harness::{
 use crate::{
     session_stage::{
         SQLITE, Stage, Tokens, door, is_away, log_in, refresh, refresh_when_it_is_back,
-        refused_soon, sign_in, sign_in_when_it_is_back,
+        refused_soon, sign_in,
     },
     stage::{all_rows, sqlite},
 };
@@ -37,7 +37,7 @@ fn current(server: &Redis, tokens: &Tokens) -> String {
 /// Signs in until the session lies there.
 fn sign_in_at(server: &Redis, client: &mut Client) -> Tokens {
     let found = wait::until("a session on a certain server", PATIENCE, || {
-        let tokens = sign_in_when_it_is_back(client);
+        let tokens = sign_in(client);
         (!current(server, &tokens).is_empty()).then_some(tokens)
     });
     found.unwrap()
@@ -62,7 +62,7 @@ fn a_standby_that_missed_a_rotation_takes_no_spent_token_when_it_is_master() {
     let (mut here, mut there) = (stage.client(0), stage.client(1));
     let first = sign_in(&mut here);
     leave_behind(&redis.standby, &redis.master, &first);
-    let second = Tokens::of(&refresh(&mut here, &first.refresh));
+    let second = Tokens::of(&refresh_when_it_is_back(&mut here, &first.refresh));
     redis.master.kill().unwrap();
     redis.standby.resume().unwrap();
     redis.wait_for_failover().unwrap();
@@ -72,7 +72,7 @@ fn a_standby_that_missed_a_rotation_takes_no_spent_token_when_it_is_master() {
             assert_eq!(refresh_when_it_is_back(client, token).status, 401);
         }
     }
-    let again = sign_in_when_it_is_back(&mut here);
+    let again = sign_in(&mut here);
     let answer = refresh_when_it_is_back(&mut there, &again.refresh);
     assert_eq!(answer.status, 200, "the standby keeps sessions now");
 }
@@ -86,7 +86,7 @@ fn a_cluster_that_lost_a_master_has_lost_its_sessions_and_no_others() {
     let elsewhere = sign_in_at(&cluster.others()[0], &mut client);
     let first = sign_in_at(master, &mut client);
     leave_behind(standby, master, &first);
-    let second = Tokens::of(&refresh(&mut client, &first.refresh));
+    let second = Tokens::of(&refresh_when_it_is_back(&mut client, &first.refresh));
     master.kill().unwrap();
     standby.resume().unwrap();
     is_away(&refresh(&mut client, &second.refresh));

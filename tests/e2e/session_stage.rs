@@ -91,17 +91,13 @@ pub(crate) fn log_in(client: &mut Client) -> Response {
     answer.unwrap()
 }
 
-pub(crate) fn sign_in(client: &mut Client) -> Tokens {
-    Tokens::of(&log_in(client))
-}
-
 pub(crate) fn refresh(client: &mut Client, token: &str) -> Response {
     let body = json!({ "refresh_token": token });
     let request = Request::post("/v1/auth/refresh").json(&body);
     client.send(&request).unwrap()
 }
 
-/// Asks until the stores answer.
+/// Asks until the stores answer: a Redis that a loaded machine holds up for half a second counts as away.
 pub(crate) fn refresh_when_it_is_back(client: &mut Client, token: &str) -> Response {
     let back = wait::until("a store that is back", PATIENCE, || {
         let answer = refresh(client, token);
@@ -110,7 +106,8 @@ pub(crate) fn refresh_when_it_is_back(client: &mut Client, token: &str) -> Respo
     back.unwrap()
 }
 
-pub(crate) fn sign_in_when_it_is_back(client: &mut Client) -> Tokens {
+/// As [`refresh_when_it_is_back`].
+pub(crate) fn sign_in(client: &mut Client) -> Tokens {
     let back = wait::until("a sign-in", PATIENCE, || {
         let answer = log_in(client);
         (answer.status != 503).then_some(answer)
