@@ -129,7 +129,7 @@ async fn create(
         .await
         .map_err(refused_account)?;
     let Administrator { service, call, .. } = &administrator;
-    service.verify_newcomer(&user, call);
+    service.verify_new_address(&user, call);
     Ok(answer::json(StatusCode::CREATED, Profile::from(user)))
 }
 
@@ -171,6 +171,9 @@ async fn change(
     let change = service.rights_change(&event);
     let changed = service.store.change_user(&user.id, &changes, &change);
     let user = service.outdating(change.until, changed).await?;
+    if wanted.email.is_some() {
+        service.verify_new_address(&user, &administrator.call);
+    }
     Ok(answer::json(StatusCode::OK, Profile::from(user)))
 }
 

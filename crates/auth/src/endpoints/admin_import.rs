@@ -90,7 +90,7 @@ async fn import(
         .await
         .map_err(not_imported)?;
     let Administrator { service, call, .. } = &administrator;
-    service.verify_newcomer(&user, call);
+    service.verify_new_address(&user, call);
     Ok(answer::json(StatusCode::CREATED, Profile::from(user)))
 }
 

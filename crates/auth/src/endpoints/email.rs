@@ -114,14 +114,14 @@ impl AuthService {
         verified.map(drop).map_err(spent)
     }
 
-    /// Whoever made the user, who exists by now and can ask for the mail again.
-    pub(super) fn verify_newcomer(&self, user: &User, call: &Call) {
+    /// For whoever gave the user the address. It is kept by now, and the mail can be asked for again.
+    pub(super) fn verify_new_address(&self, user: &User, call: &Call) {
         if user.email.is_none() || user.email_verified || self.courier.is_none() {
             return;
         }
         if let Err(refusal) = self.ask_to_verify(user.id.clone(), call.clone()) {
             let code = refusal.rejection.code();
-            tracing::warn!(code, "a new user was not asked to verify the address");
+            tracing::warn!(code, "a user was not asked to verify a new address");
         }
     }
 

@@ -110,7 +110,7 @@ async fn register(
     let event = service.event(&call, Action::UserCreated, Outcome::Success, actor);
     let user = service.register(body, event).await?;
     let mut token = service.first_token(&user, &call).await;
-    service.verify_newcomer(&user, &call);
+    service.verify_new_address(&user, &call);
     let cookie = token.as_mut().and_then(Issued::take_cookie);
     let user = user.into();
     let mut response = answer::json(StatusCode::CREATED, Registered { user, token });
