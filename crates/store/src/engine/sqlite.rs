@@ -16,6 +16,8 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+use tokio::time::sleep;
+
 use crate::{error::StoreError, store::OpenMode};
 
 /// How long one process waits for another that writes to the same file.
@@ -23,6 +25,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a change waits for its turn behind the changes of this process.
 const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
+/// A switch to the log takes some milliseconds.
+const SWITCHES: u32 = 20;
+const SWITCH_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
 pub(crate) struct Sqlite {
@@ -36,13 +41,7 @@ impl Sqlite {
     /// Makes a missing file and its folder, for the owner's eyes only: password hashes and wrapped keys are in it.
     pub(super) async fn open(path: &Path, mode: OpenMode) -> Result<Self, StoreError> {
         make_missing(path).map_err(|error| StoreError::Unavailable(error.into()))?;
-        let writer = steady_pool(1)
-            .connect_with(
-                options(path)
-                    .journal_mode(SqliteJournalMode::Wal)
-                    .synchronous(SqliteSynchronous::Full),
-            )
-            .await?;
+        let writer = connect_writer(path).await?;
         let readers = match mode {
             OpenMode::Serve => READERS,
             OpenMode::Tool => 1,
@@ -85,6 +84,25 @@ impl Sqlite {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// Of several processes that open a new file at once, one switches it to the log. The others are told `SQLITE_BUSY` without
+/// any waiting, which `busy_timeout` does not change.
+async fn connect_writer(path: &Path) -> Result<SqlitePool, StoreError> {
+    let wanted = options(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full);
+    let connect = || async {
+        let connected = steady_pool(1).connect_with(wanted.clone()).await;
+        connected.map_err(StoreError::from)
+    };
+    for _ in 0..SWITCHES {
+        match connect().await {
+            Err(StoreError::Unavailable(_)) => sleep(SWITCH_PAUSE).await,
+            connected => return connected,
+        }
+    }
+    connect().await
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
