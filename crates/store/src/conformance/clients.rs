@@ -5,7 +5,7 @@ use portcullis_config::units::Timestamp;
 use portcullis_tokens::Revocation;
 
 use super::bench::{Bench, LATER, NOW, event};
-use crate::{Client, ClientProof, NewClient, StoreError};
+use crate::{Client, ClientChange, ClientProof, NewClient, StoreError};
 
 const HASH: [u8; 32] = [7; 32];
 
@@ -109,6 +109,62 @@ pub(super) async fn disabling_a_client_outdates_its_tokens_once(bench: &Bench) {
         .set_client_disabled("c9", true, LATER, &event(Action::ClientDisabled))
         .await;
     assert!(matches!(nobody, Err(StoreError::NotFound)), "{nobody:?}");
+}
+
+pub(super) async fn each_change_of_a_client_outdates_its_tokens(bench: &Bench) {
+    add(bench, "c1", "sidecar").await.unwrap();
+    let other_scopes = ClientChange {
+        scopes: Some("hotel:read"),
+        disabled: None,
+    };
+    let disabled = ClientChange {
+        scopes: None,
+        disabled: Some(true),
+    };
+    for (wanted, is_disabled, version) in [(&other_scopes, false, 2), (&disabled, true, 3)] {
+        let changed = change(bench, "c1", wanted).await.unwrap();
+        assert_eq!(changed.scopes, "hotel:read");
+        assert_eq!((changed.disabled, changed.version), (is_disabled, version));
+    }
+    assert_eq!(revoked(bench).await, [2, 3]);
+    let nobody = change(bench, "c9", &disabled).await;
+    assert!(matches!(nobody, Err(StoreError::NotFound)), "{nobody:?}");
+}
+
+pub(super) async fn a_deleted_client_is_gone_with_its_tokens(bench: &Bench) {
+    add(bench, "c1", "sidecar").await.unwrap();
+    let gone = delete(bench, "c1").await.unwrap();
+    assert_eq!((&*gone.name, gone.version), ("sidecar", 2));
+    assert_eq!(bench.store.client("c1").await.unwrap(), None);
+    assert_eq!(bench.store.client_with_proof("c1").await.unwrap(), None);
+    assert_eq!(revoked(bench).await, [2]);
+    assert_eq!(bench.actions().await, ["client_created", "client_deleted"]);
+    let again = delete(bench, "c1").await;
+    assert!(matches!(again, Err(StoreError::NotFound)), "{again:?}");
+    add(bench, "c2", "sidecar").await.unwrap();
+}
+
+async fn change(bench: &Bench, id: &str, wanted: &ClientChange<'_>) -> Result<Client, StoreError> {
+    let event = event(Action::ClientChanged);
+    bench.store.change_client(id, wanted, LATER, &event).await
+}
+
+async fn delete(bench: &Bench, id: &str) -> Result<Client, StoreError> {
+    let event = event(Action::ClientDeleted);
+    bench.store.delete_client(id, LATER, &event).await
+}
+
+/// Below which versions tokens of `c1` were taken back.
+async fn revoked(bench: &Bench) -> Vec<u64> {
+    let log = bench.store.revocations_after(0, NOW).await.unwrap();
+    let version = |(_, revocation, _)| {
+        let Revocation::UserBefore { user_id, version } = revocation else {
+            panic!("{revocation:?}");
+        };
+        assert_eq!(user_id, "c1");
+        version
+    };
+    log.into_iter().map(version).collect()
 }
 
 pub(super) async fn a_token_that_races_with_a_disable_does_not_win(bench: &Bench) {
