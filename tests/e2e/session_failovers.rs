@@ -43,13 +43,17 @@ fn sign_in_at(server: &Redis, client: &mut Client) -> Tokens {
     found.unwrap()
 }
 
-/// Once it has a copy, the standby hears of nothing more, not even of what is already on its way.
-fn leave_behind(standby: &Redis, master: &Redis, tokens: &Tokens) {
+fn wait_for_copy(standby: &Redis, tokens: &Tokens) {
     let copied = || standby.ask(&["KEYS", "portcullis:session:*"]).unwrap();
     wait::until("a copy of the session", PATIENCE, || {
         copied().contains(&key(tokens)).then_some(())
     })
     .unwrap();
+}
+
+/// Once it has a copy, the standby hears of nothing more, not even of what is already on its way.
+fn leave_behind(standby: &Redis, master: &Redis, tokens: &Tokens) {
+    wait_for_copy(standby, tokens);
     standby.pause().unwrap();
     master.ask(&["CLIENT", "KILL", "TYPE", "replica"]).unwrap();
 }
@@ -119,6 +123,7 @@ fn a_master_that_hung_has_none_of_its_sessions_when_it_is_master_again() {
         sign_in_at(master, &mut client),
         sign_in_at(master, &mut client),
     );
+    wait_for_copy(standby, &unasked);
     master.pause().unwrap();
     cluster.allow_failover().unwrap();
     cluster.wait_for_failover().unwrap();
