@@ -1,15 +1,34 @@
-//! Ending sessions: committed with its audit row and its revocation first, then refused here, then answered.
+//! The sessions of a user: those that go on, in pages, and their end, committed with its audit row and its revocation first, then
+//! refused here, then answered.
 
 use axum::{http::HeaderMap, response::Response};
 use portcullis_audit::{Action, Event, Outcome, Party, PartyKind};
-use portcullis_store::{OthersEnd, SessionEnd, User};
+use portcullis_store::{OthersEnd, Session, SessionEnd, User};
 use portcullis_tokens::Revocation;
+use uuid::Uuid;
 
 use crate::{
-    answer::Refusal, cookie::Cookies, issue::party_of, request::Call, service::AuthService,
+    answer::Refusal, cookie::Cookies, issue::party_of, page::Limit, request::Call,
+    service::AuthService,
 };
 
 impl AuthService {
+    /// A page of the sessions of this user that go on, and the id of its last where more follow.
+    pub(crate) async fn sessions_of<const MAX: u32>(
+        &self,
+        user: &User,
+        after: Option<Uuid>,
+        limit: Limit<MAX>,
+    ) -> Result<(Vec<Session>, Option<String>), Refusal> {
+        let after = after.map(|sid| sid.to_string());
+        let (now, rows) = (self.now(), limit.and_one());
+        let found = self.sessions.of_user(&user.id, now, after.as_deref(), rows);
+        let mut sessions = found.await?;
+        // An end of all is written beside the user and not into each of them, of which those that it ended are the last.
+        sessions.retain(|session| user.keeps(session));
+        Ok(limit.cut(sessions, |session| session.sid.clone()))
+    }
+
     /// Whether it was live until now. Its access tokens are refused here in any case.
     pub(crate) async fn end_session(
         &self,

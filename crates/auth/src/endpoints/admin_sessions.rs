@@ -136,14 +136,7 @@ async fn list(
 ) -> Result<Response, Refusal> {
     let service = &administrator.service;
     let user = service.user_named(page.user).await?;
-    let (after, rows) = (page.after.map(|sid| sid.to_string()), page.limit.and_one());
-    let found = service
-        .sessions
-        .of_user(&user.id, service.now(), after.as_deref(), rows);
-    let mut sessions = found.await?;
-    // An end of all is written beside the user and not into each of them, of which those that it ended are the last.
-    sessions.retain(|session| user.keeps(session));
-    let (sessions, next) = page.limit.cut(sessions, |session| session.sid.clone());
+    let (sessions, next) = service.sessions_of(&user, page.after, page.limit).await?;
     let sessions = sessions.into_iter().map(Shown::from).collect();
     Ok(answer::json(StatusCode::OK, Sessions { sessions, next }))
 }

@@ -127,15 +127,8 @@ async fn list(
     caller: Caller,
     InQuery(page): InQuery<Page>,
 ) -> Result<Response, Refusal> {
-    let (user, rows) = (&caller.user, page.limit.and_one());
-    let after = page.after.map(|sid| sid.to_string());
-    let found = service
-        .sessions
-        .of_user(&user.id, service.now(), after.as_deref(), rows);
-    let mut sessions = found.await?;
-    // Those that an end of all has ended are the oldest: after one of them no other is worth a page.
-    sessions.retain(|session| user.keeps(session));
-    let (sessions, next) = page.limit.cut(sessions, |session| session.sid.clone());
+    let page = service.sessions_of(&caller.user, page.after, page.limit);
+    let (sessions, next) = page.await?;
     let current = caller.principal().session().unwrap_or_default();
     let sessions = sessions
         .into_iter()
